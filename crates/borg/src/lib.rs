@@ -1,0 +1,1 @@
+//! The BorgBackup 1.4 command line: options, output, exit codes.

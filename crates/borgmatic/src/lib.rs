@@ -1,0 +1,1 @@
+//! The borgmatic 2.1 configuration and command line.

@@ -1,0 +1,13 @@
+//! The bytes of a BorgBackup 1.x repository, as values and back.
+//!
+//! Pure: no files, no clock, no environment, no threads, no random numbers. Everything here is a
+//! function from bytes to values or the other way round, so that it can be tested against golden
+//! data and fuzzed.
+//!
+//! | in the repository or on the client | module |
+//! |---|---|
+//! | every msgpack value | [`msgpack`] |
+//! | ids and numbers | [`id`] |
+
+pub mod id;
+pub mod msgpack;

@@ -1,0 +1,1 @@
+//! Transactional object stores in the BorgBackup 1.x repository layout.

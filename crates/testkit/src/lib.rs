@@ -1,0 +1,1 @@
+//! Sandboxes, peers and fault tools for the tests of Fastness.
