@@ -1,1 +1,7 @@
-//! Archives and everything done with them; knows no terminal, environment or command line.
+//! Archives and everything done with them: create, list, extract, check, prune, delete.
+//!
+//! Knows no terminal, no environment and no command line: callers give options, a clock, random
+//! bytes and a [`event::Monitor`].
+
+pub mod event;
+pub mod world;
