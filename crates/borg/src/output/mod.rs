@@ -1,0 +1,4 @@
+//! Everything a command says: logger, progress, JSON, tables, formatted lists.
+//!
+//! Each submodule turns values into text (or JSON) and nothing else, so that
+//! the exact bytes can be tested without a repository.
