@@ -2,3 +2,5 @@
 //!
 //! Each submodule turns values into text (or JSON) and nothing else, so that
 //! the exact bytes can be tested without a repository.
+
+pub mod json;
