@@ -1,1 +1,47 @@
 //! Sandboxes, peers and fault tools for the tests of Fastness.
+//!
+//! Nothing in here uses the code it judges: segments, trees and attributes are
+//! read by small readers of its own, and real Borg is the second opinion.
+//!
+//! - [`Sandbox`] gives a test its own home, clean environment and scratch space;
+//! - [`Borg`] is a program that answers to Borg's command line: ours or an official one;
+//! - [`Outcome`] is what a run of it gave, to be asserted;
+//! - [`source_tree`] makes files of every kind that Borg archives, [`Tree`] compares two trees;
+//! - [`golden`] unpacks the repositories below `testdata/`;
+//! - [`NonceLedger`] finds counter values used twice, [`kill`] ends programs at chosen system calls.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a helper of tests fails the test by panicking"
+)]
+
+pub mod golden;
+pub mod kill;
+mod nonces;
+mod outcome;
+mod program;
+mod ram_disk;
+mod run;
+mod sandbox;
+pub mod source_tree;
+mod tree;
+
+pub use nonces::NonceLedger;
+pub use outcome::{Exit, Outcome};
+pub use program::{Borg, Version};
+pub use ram_disk::RamDisk;
+pub use run::Run;
+pub use sandbox::{PASSPHRASE, Sandbox};
+pub use tree::{Entry, Kind, Tree};
+
+/// Returns whether the tests run as root, which owners, devices and mounts need.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Returns whether the long form of the tests was asked for (`FASTNESS_LONG=1`).
+pub fn long() -> bool {
+    std::env::var_os("FASTNESS_LONG").is_some_and(|value| value == "1")
+}
