@@ -8,6 +8,8 @@
 //! |---|---|
 //! | every msgpack value | [`msgpack`] |
 //! | ids and numbers | [`id`] |
+//! | `lock.roster`, names in `lock.exclusive` | [`lock_roster`] |
 
 pub mod id;
+pub mod lock_roster;
 pub mod msgpack;

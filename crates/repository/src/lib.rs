@@ -7,6 +7,7 @@
 //! [`Repository`] is the interface; the store on a file system of this machine implements it.
 
 pub mod error;
+pub mod local;
 pub mod monitor;
 
 use std::sync::Arc;

@@ -1,0 +1,3 @@
+//! Repositories in a local directory.
+
+pub mod lock;
