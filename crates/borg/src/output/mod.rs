@@ -4,3 +4,5 @@
 //! the exact bytes can be tested without a repository.
 
 pub mod json;
+pub mod log;
+pub mod text;

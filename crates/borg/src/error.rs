@@ -1,0 +1,127 @@
+//! The edge: every error of the layers below becomes one [`CommandError`].
+//!
+//! A command error has Borg's message id (from which the exit code follows), a text whose first
+//! words are Borg's where programs look for them, and, for people, a hint with the next step.
+
+use std::fmt;
+
+use crate::exit_code::{ExitCode, Scheme};
+
+/// Why a command ended without doing its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandError {
+    /// Borg's name of the error.
+    pub msgid: String,
+    /// What happened, in Borg's words where it has some.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+    /// The exit code, where it does not follow from the message id (signals).
+    pub exit: Option<ExitCode>,
+}
+
+impl CommandError {
+    /// Makes an error with this message id and text.
+    pub fn new(msgid: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            msgid: msgid.into(),
+            message: message.into(),
+            hint: None,
+            exit: None,
+        }
+    }
+
+    /// Makes the error of a command that was asked for something it cannot do.
+    pub fn command(message: impl fmt::Display) -> Self {
+        Self::new("CommandError", format!("Command Error: {message}"))
+    }
+
+    /// Makes a general error.
+    pub fn general(message: impl fmt::Display) -> Self {
+        Self::new("Error", format!("Error: {message}"))
+    }
+
+    /// Makes the error of a question that was answered with no.
+    pub fn cancelled() -> Self {
+        Self::new("CancelledByUser", "Cancelled by user.")
+    }
+
+    /// Makes the error of a command line that cannot be understood; argument names what is wrong.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self {
+            msgid: Self::USAGE.to_owned(),
+            message: message.into(),
+            hint: None,
+            exit: Some(ExitCode::ERROR),
+        }
+    }
+
+    /// The message id of errors in the command line; they are told like those of the parser.
+    pub const USAGE: &'static str = "Usage";
+
+    /// Adds the next step.
+    #[must_use]
+    pub fn hinted(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Returns the exit code under the scheme.
+    pub fn exit_code(&self, scheme: Scheme) -> ExitCode {
+        self.exit
+            .unwrap_or_else(|| ExitCode::of_error(&self.msgid, scheme))
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for CommandError {}
+
+/// Describes a system error as Python does: `[Errno 2] No such file or directory: 'path'`.
+pub fn errno_text(error: &std::io::Error, path: Option<&std::path::Path>) -> String {
+    let text = system_text(error);
+    let text = match error.raw_os_error() {
+        Some(number) => format!("[Errno {number}] {text}"),
+        None => text,
+    };
+    match path {
+        Some(path) => format!("{text}: '{}'", path.display()),
+        None => text,
+    }
+}
+
+/// Returns the system's text for an error, without the number that Rust adds.
+pub fn system_text(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((text, _)) => text.to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_errors_read_as_in_borg() {
+        let error = std::io::Error::from_raw_os_error(2);
+        assert_eq!(
+            errno_text(&error, Some(std::path::Path::new("/x"))),
+            "[Errno 2] No such file or directory: '/x'"
+        );
+        assert_eq!(system_text(&error), "No such file or directory");
+    }
+
+    #[test]
+    fn command_errors_have_code_four_in_the_modern_scheme_only() {
+        let error = CommandError::command("no");
+        assert_eq!(error.to_string(), "Command Error: no");
+        assert_eq!(error.exit_code(Scheme::Modern).code(), 4);
+        assert_eq!(error.exit_code(Scheme::Legacy).code(), 2);
+    }
+}
