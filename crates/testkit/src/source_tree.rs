@@ -29,7 +29,7 @@ impl Bytes {
     }
 
     /// Returns the next number of the sequence.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -41,7 +41,7 @@ impl Bytes {
     pub fn random(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(len + 8);
         while bytes.len() < len {
-            bytes.extend(self.next().to_le_bytes());
+            bytes.extend(self.number().to_le_bytes());
         }
         bytes.truncate(len);
         bytes
@@ -61,7 +61,7 @@ impl Bytes {
         ];
         let mut bytes = Vec::with_capacity(len + 16);
         while bytes.len() < len {
-            let word = WORDS[(self.next() % 8) as usize];
+            let word = WORDS[(self.number() % 8) as usize];
             bytes.extend(word.as_bytes());
         }
         bytes.truncate(len);
