@@ -8,8 +8,10 @@
 //! |---|---|
 //! | every msgpack value | [`msgpack`] |
 //! | ids and numbers | [`id`] |
+//! | addresses of repositories and archives | [`location`] |
 //! | `lock.roster`, names in `lock.exclusive` | [`lock_roster`] |
 
 pub mod id;
+pub mod location;
 pub mod lock_roster;
 pub mod msgpack;
