@@ -10,8 +10,18 @@
 //! | ids and numbers | [`id`] |
 //! | addresses of repositories and archives | [`location`] |
 //! | `lock.roster`, names in `lock.exclusive` | [`lock_roster`] |
+//! | `config` | [`repository_config`] |
+//! | `data/D/N` | [`segment`] |
+//! | `index.T` | [`hash_index`] |
+//! | `hints.T` | [`hints`] |
+//! | `integrity.T` | [`integrity`] |
 
+pub mod hash_index;
+pub mod hints;
 pub mod id;
+pub mod integrity;
 pub mod location;
 pub mod lock_roster;
 pub mod msgpack;
+pub mod repository_config;
+pub mod segment;
