@@ -197,7 +197,7 @@ proptest! {
 
     #[test]
     fn canonical_forms_mean_the_same_place(
-        text in "(ssh://)?(u@)?(h|\\[::1\\])(:22)?:?(/|/\\./|/~/|~/|a|b/)[a-c./:]{1,8}"
+        text in "(ssh://)?(u@)?(h|\\[::1\\])(:22)?:?(/|/\\./|/~/|~/|a|b/)[a-c][a-c/:]{0,8}"
     ) {
         if let Ok(location) = Location::parse(text.as_bytes(), None)
             && !location.is_local()
