@@ -7,4 +7,5 @@
 pub mod environment;
 pub mod error;
 pub mod exit_code;
+pub mod options;
 pub mod output;
