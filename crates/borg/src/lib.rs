@@ -4,8 +4,10 @@
 //! where the terminal and the environment are known. Data goes to stdout,
 //! everything that is said about the work goes to stderr.
 
+pub mod console;
 pub mod environment;
 pub mod error;
 pub mod exit_code;
 pub mod options;
 pub mod output;
+pub mod reporter;

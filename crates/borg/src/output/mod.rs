@@ -5,4 +5,7 @@
 
 pub mod json;
 pub mod log;
+pub mod progress;
+pub mod questions;
+pub mod stats;
 pub mod text;
