@@ -16,6 +16,8 @@
 //! | `hints.T` | [`hints`] |
 //! | `integrity.T` | [`integrity`] |
 
+//! | compressed payloads | [`compress`] |
+pub mod compress;
 pub mod hash_index;
 pub mod hints;
 pub mod id;

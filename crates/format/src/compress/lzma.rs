@@ -1,0 +1,86 @@
+//! The lzma method: an xz stream without an integrity check (ids and MACs do that).
+//!
+//! Very old repositories may hold the older "lzma alone" container; reading recognises both.
+
+use liblzma::stream::{Action, Check, Status, Stream};
+
+use super::{DecompressError, Method, first_room, store, write_smaller};
+
+const HEADER: [u8; 2] = [2, 0];
+/// Memory for reading: twice what the largest preset (a dictionary of 64 MiB) needs.
+const MEMORY: u64 = 128 * 1024 * 1024;
+
+/// A compressor of one preset.
+pub(super) struct Lzma {
+    preset: u32,
+    body: Vec<u8>,
+}
+
+impl Lzma {
+    pub(super) fn new(level: u8) -> Self {
+        Self {
+            preset: level.into(),
+            body: Vec::new(),
+        }
+    }
+
+    pub(super) fn compress(&mut self, data: &[u8], out: &mut Vec<u8>) {
+        self.body.clear();
+        match self.encode(data) {
+            Some(()) => write_smaller(HEADER, &self.body, data, out),
+            // Only want of memory leads here; the data is stored as it is then.
+            None => store(data, out),
+        }
+    }
+
+    fn encode(&mut self, data: &[u8]) -> Option<()> {
+        let mut stream = Stream::new_easy_encoder(self.preset, Check::None).ok()?;
+        self.body.reserve(data.len() / 2 + 4096);
+        loop {
+            let read = usize::try_from(stream.total_in()).ok()?;
+            let rest = data.get(read..)?;
+            match stream.process_vec(rest, &mut self.body, Action::Finish) {
+                Ok(Status::StreamEnd) => return Some(()),
+                Ok(_) => self.body.reserve(data.len() / 4 + 4096),
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+pub(super) fn decompress(
+    body: &[u8],
+    size: Option<usize>,
+    limit: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), DecompressError> {
+    let corrupt = |reason: &str| DecompressError::corrupt(Method::Lzma, reason);
+    let mut stream =
+        Stream::new_auto_decoder(MEMORY, 0).map_err(|error| corrupt(&error.to_string()))?;
+    out.clear();
+    out.reserve_exact(first_room(size, body.len(), limit) + 1);
+    loop {
+        let before = (stream.total_in(), stream.total_out());
+        let read = usize::try_from(before.0).unwrap_or(usize::MAX);
+        let rest = body.get(read..).unwrap_or_default();
+        let status = stream
+            .process_vec(rest, out, Action::Finish)
+            .map_err(|error| corrupt(&error.to_string()))?;
+        if out.len() > limit {
+            return Err(DecompressError::TooLarge { limit });
+        }
+        if status == Status::StreamEnd {
+            return Ok(());
+        }
+        if out.len() < out.capacity() {
+            if (stream.total_in(), stream.total_out()) == before {
+                return Err(corrupt("stream is cut short"));
+            }
+        } else if out.len() < limit {
+            let room = out.len().saturating_mul(2).min(limit) - out.len();
+            out.reserve_exact(room + 1);
+        } else {
+            return Err(DecompressError::TooLarge { limit });
+        }
+    }
+}
