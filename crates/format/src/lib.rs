@@ -15,9 +15,11 @@
 //! | `index.T` | [`hash_index`] |
 //! | `hints.T` | [`hints`] |
 //! | `integrity.T` | [`integrity`] |
-
 //! | compressed payloads | [`compress`] |
+//! | key blobs, key files, the envelope of objects, authentication | [`crypto`] |
+
 pub mod compress;
+pub mod crypto;
 pub mod hash_index;
 pub mod hints;
 pub mod id;
