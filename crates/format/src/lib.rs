@@ -17,15 +17,25 @@
 //! | `integrity.T` | [`integrity`] |
 //! | compressed payloads | [`compress`] |
 //! | key blobs, key files, the envelope of objects, authentication | [`crypto`] |
+//! | what an archive says about each file | [`item`] |
+//! | an archive's own metadata | [`archive`] |
+//! | the texts of times | [`timestamp`] |
+//! | the list of archives | [`manifest`] |
+//! | how files and item streams are cut into chunks | [`chunker`] |
 
+pub mod archive;
+pub mod chunker;
 pub mod compress;
 pub mod crypto;
 pub mod hash_index;
 pub mod hints;
 pub mod id;
 pub mod integrity;
+pub mod item;
 pub mod location;
 pub mod lock_roster;
+pub mod manifest;
 pub mod msgpack;
 pub mod repository_config;
 pub mod segment;
+pub mod timestamp;
