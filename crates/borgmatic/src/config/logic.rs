@@ -1,0 +1,151 @@
+//! What a configuration must satisfy beyond the types of its values.
+//!
+//! Also the place where values are refused that borgmatic accepts and Fastness cannot do yet.
+
+use super::error::{ConfigError, closest};
+use super::tree::Node;
+use crate::checks::Frequency;
+
+/// Encryption modes of Borg 1.4.
+pub const ENCRYPTION_MODES: [&str; 7] = [
+    "none",
+    "authenticated",
+    "authenticated-blake2",
+    "repokey",
+    "keyfile",
+    "repokey-blake2",
+    "keyfile-blake2",
+];
+
+/// Examines a tree of today's spelling.
+pub fn examine(root: &Node) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
+    let repositories = root
+        .get("repositories")
+        .map(Node::elements)
+        .unwrap_or_default();
+    for (index, repository) in repositories.iter().enumerate() {
+        examine_repository(repository, index, &mut errors);
+        examine_options(repository, &mut errors);
+    }
+    examine_options(root, &mut errors);
+    errors
+}
+
+fn examine_repository(repository: &Node, index: usize, errors: &mut Vec<ConfigError>) {
+    if let Some(node) = repository.get("path") {
+        let path = node.as_text().unwrap_or_default();
+        if path.is_empty() {
+            errors.push(ConfigError::Invalid {
+                at: node.at.clone(),
+                option: format!("repositories[{index}].path"),
+                message: "the path is empty".to_owned(),
+            });
+        } else if path.contains(':') {
+            errors.push(ConfigError::NotSupportedYet {
+                at: node.at.clone(),
+                what: format!("the remote repository {path:?}"),
+                hint: "use a path on this machine",
+            });
+        }
+    }
+    if let Some(node) = repository.get("encryption")
+        && let Some(mode) = node.as_text()
+        && !ENCRYPTION_MODES.contains(&mode)
+    {
+        errors.push(ConfigError::NotAllowed {
+            at: node.at.clone(),
+            option: format!("repositories[{index}].encryption"),
+            found: mode.to_owned(),
+            allowed: ENCRYPTION_MODES.map(str::to_owned).to_vec(),
+            closest: closest(mode, ENCRYPTION_MODES),
+        });
+    }
+}
+
+fn examine_options(node: &Node, errors: &mut Vec<ConfigError>) {
+    let checks = node.get("checks").map(Node::elements).unwrap_or_default();
+    for (index, check) in checks.iter().enumerate() {
+        examine_check(check, index, errors);
+    }
+    for key in ["encryption_passphrase", "encryption_passcommand"] {
+        if let Some(value) = node.get(key)
+            && value
+                .as_text()
+                .is_some_and(|text| text.starts_with("{credential "))
+        {
+            errors.push(ConfigError::NotSupportedYet {
+                at: value.at.clone(),
+                what: format!("a credential as {key:?}"),
+                hint: "",
+            });
+        }
+    }
+    if let Some(value) = node.get("encryption_passcommand")
+        && value
+            .as_text()
+            .is_some_and(|text| shlex::split(text).is_none_or(|words| words.is_empty()))
+    {
+        errors.push(ConfigError::Invalid {
+            at: value.at.clone(),
+            option: "encryption_passcommand".to_owned(),
+            message: "is no command: empty, or a quote is not closed".to_owned(),
+        });
+    }
+    if let Some(value) = node.get("umask") {
+        examine_umask(value, errors);
+    }
+}
+
+fn examine_umask(value: &Node, errors: &mut Vec<ConfigError>) {
+    let digits = value.as_integer().unwrap_or_default().to_string();
+    if u32::from_str_radix(&digits, 8).is_ok_and(|mask| mask <= 0o777) {
+        return;
+    }
+    errors.push(ConfigError::Invalid {
+        at: value.at.clone(),
+        option: "umask".to_owned(),
+        message: format!("{digits} are no octal digits from 0 to 777"),
+    });
+}
+
+fn examine_check(check: &Node, index: usize, errors: &mut Vec<ConfigError>) {
+    let name = check.get("name");
+    let name_text = name.and_then(Node::as_text).unwrap_or_default();
+    if let Some(node) = name
+        && name_text == "spot"
+    {
+        errors.push(ConfigError::NotSupportedYet {
+            at: node.at.clone(),
+            what: "the spot check".to_owned(),
+            hint: "",
+        });
+        return;
+    }
+    let belongs = [
+        ("max_duration", "repository"),
+        ("count_tolerance_percentage", "spot"),
+        ("data_sample_percentage", "spot"),
+        ("data_tolerance_percentage", "spot"),
+    ];
+    for (key, owner) in belongs {
+        if let Some(node) = check.get(key)
+            && name_text != owner
+        {
+            errors.push(ConfigError::Invalid {
+                at: node.at.clone(),
+                option: format!("checks[{index}].{key}"),
+                message: format!("belongs to the {owner} check only"),
+            });
+        }
+    }
+    if let Some(node) = check.get("frequency")
+        && let Some(Err(message)) = node.as_text().map(str::parse::<Frequency>)
+    {
+        errors.push(ConfigError::Invalid {
+            at: node.at.clone(),
+            option: format!("checks[{index}].frequency"),
+            message: message.to_string(),
+        });
+    }
+}

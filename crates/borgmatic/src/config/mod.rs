@@ -1,0 +1,144 @@
+//! From a configuration file to typed options.
+//!
+//! YAML → tree with places ([`load`]) → includes ([`include`]) → options of the command line →
+//! constants and environment ([`interpolate`]) → today's spelling ([`normalize`]) → validation
+//! ([`schema`], [`logic`]) → [`Configuration`]. Every step can fail with errors that name file
+//! and line; nothing after it sees an old spelling or an unknown key.
+
+pub mod error;
+pub mod interpolate;
+pub mod load;
+pub mod logic;
+pub mod normalize;
+pub mod options;
+pub mod paths;
+pub mod schema;
+pub mod tree;
+pub mod typed;
+
+use std::path::{Path, PathBuf};
+
+use error::ConfigErrors;
+use tree::{Entry, Node};
+use typed::Options;
+
+/// One configuration file, ready to be planned.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// The file.
+    pub path: PathBuf,
+    /// All files it was read from, itself first.
+    pub files: Vec<PathBuf>,
+    /// The options of the top level.
+    pub options: Options,
+    /// The repositories, each with its own options.
+    pub repositories: Vec<Repository>,
+    /// What is accepted but should be written otherwise.
+    pub warnings: Vec<String>,
+}
+
+/// One entry of `repositories`.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    /// Its path.
+    pub path: String,
+    /// Its short name.
+    pub label: Option<String>,
+    /// Mode for `repo-create`.
+    pub encryption: Option<String>,
+    /// For `repo-create`: append-only.
+    pub append_only: Option<bool>,
+    /// For `repo-create`: most space to take.
+    pub storage_quota: Option<String>,
+    /// For `repo-create`: make missing parents.
+    pub make_parent_directories: Option<bool>,
+    /// The options of the top level with those of this repository over them.
+    pub options: Options,
+}
+
+impl Repository {
+    /// The name it has in output: its label, or its path.
+    pub fn name(&self) -> &str {
+        self.label.as_deref().unwrap_or(&self.path)
+    }
+}
+
+/// What a file is read with.
+#[derive(Clone, Copy)]
+pub struct LoadContext<'a> {
+    /// The environment, for `~`.
+    pub variable: paths::Variables<'a>,
+    /// Whether `${VARIABLE}` is replaced.
+    pub interpolate_environment: bool,
+    /// Options that the command line puts over the file.
+    pub overrides: &'a [Entry],
+}
+
+impl Configuration {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// With everything that is wrong in it.
+    pub fn load(path: &Path, context: LoadContext<'_>) -> Result<Self, ConfigErrors> {
+        let tree = load::load_file(path)?;
+        Self::from_tree(path, tree, context)
+    }
+
+    /// Makes a configuration of a tree.
+    ///
+    /// # Errors
+    /// With everything that is wrong in it.
+    pub fn from_tree(
+        path: &Path,
+        mut tree: Node,
+        context: LoadContext<'_>,
+    ) -> Result<Self, ConfigErrors> {
+        for entry in context.overrides {
+            tree.set(entry.clone());
+        }
+        interpolate::apply_constants(&mut tree);
+        if context.interpolate_environment {
+            interpolate::apply_environment(&mut tree, context.variable)?;
+        }
+        let warnings = normalize::normalize(&mut tree)?;
+        let mut errors = schema::validate(&tree);
+        errors.extend(logic::examine(&tree));
+        if !errors.is_empty() {
+            errors.sort_by_key(|error| error.line());
+            return Err(ConfigErrors(errors));
+        }
+        let repositories = tree
+            .get("repositories")
+            .map(Node::elements)
+            .unwrap_or_default();
+        Ok(Self {
+            path: path.to_owned(),
+            files: vec![path.to_owned()],
+            options: Options::read(&tree, None),
+            repositories: repositories
+                .iter()
+                .map(|repository| Repository::read(&tree, repository, context.variable))
+                .collect(),
+            warnings,
+        })
+    }
+}
+
+impl Repository {
+    fn read(top: &Node, own: &Node, variable: paths::Variables<'_>) -> Self {
+        let text = |key| own.get(key).and_then(Node::as_text).map(str::to_owned);
+        let boolean = |key| own.get(key).and_then(Node::as_boolean);
+        Self {
+            path: paths::expand_home(&text("path").unwrap_or_default(), variable),
+            label: text("label"),
+            encryption: text("encryption"),
+            append_only: boolean("append_only"),
+            storage_quota: text("storage_quota"),
+            make_parent_directories: boolean("make_parent_directories"),
+            options: Options::read(top, Some(own)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

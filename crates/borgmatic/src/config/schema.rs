@@ -1,0 +1,235 @@
+//! What a declared option is, and the comparison of a tree with the declarations.
+//!
+//! All that is wrong is collected, each with its place. Nothing is ignored: a key is known and
+//! works, or is refused as unknown (with the closest known key) or as not supported yet.
+
+use super::error::{ConfigError, closest};
+use super::options::{OPTIONS, REPOSITORY};
+use super::tree::{Entry, Node, Value};
+
+/// The type of an option's value.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number.
+    Integer,
+    /// A whole number from -2 to 2.
+    Level,
+    /// Any number.
+    Number,
+    /// Text.
+    Text,
+    /// One of some words.
+    Choice(&'static [&'static str]),
+    /// `standard`, `quick`, `none`, or a boolean (deprecated).
+    Statistics,
+    /// A list of texts.
+    TextList,
+    /// A list of some words.
+    ChoiceList(&'static [&'static str]),
+    /// A mapping with these keys.
+    Fields(&'static [OptionSpec]),
+    /// A list of mappings with these keys.
+    List(&'static [OptionSpec]),
+    /// The list of repositories: their own keys, and those of the top level.
+    Repositories,
+    /// A mapping of names to scalars.
+    Map,
+    /// Anything; for options that are refused by name.
+    Any,
+}
+
+/// Whether an option does anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Support {
+    /// It works.
+    Works,
+    /// borgmatic has it, Fastness not yet.
+    NotYet,
+}
+
+/// The declaration of an option.
+#[derive(Debug)]
+pub struct OptionSpec {
+    /// Its key.
+    pub name: &'static str,
+    /// The type of its value.
+    pub kind: Kind,
+    /// What it does, in one line.
+    pub about: &'static str,
+    /// A value it could have, in YAML.
+    pub example: &'static str,
+    /// Whether it works.
+    pub support: Support,
+    /// Whether it must be there.
+    pub required: bool,
+}
+
+/// Returns the declaration of a top-level option.
+pub fn find(name: &str) -> Option<&'static OptionSpec> {
+    lookup(OPTIONS, name)
+}
+
+fn lookup(specs: &'static [OptionSpec], name: &str) -> Option<&'static OptionSpec> {
+    specs.iter().find(|spec| spec.name == name)
+}
+
+/// Compares a whole configuration with the declared options.
+pub fn validate(root: &Node) -> Vec<ConfigError> {
+    let mut validator = Validator { errors: Vec::new() };
+    validator.fields(root, "", OPTIONS, &[]);
+    validator.errors
+}
+
+struct Validator {
+    errors: Vec<ConfigError>,
+}
+
+impl Validator {
+    /// Checks a mapping against its declarations; `more` are accepted beside them.
+    fn fields(
+        &mut self,
+        node: &Node,
+        place: &str,
+        specs: &'static [OptionSpec],
+        more: &'static [OptionSpec],
+    ) {
+        if !matches!(node.value, Value::Map(_)) {
+            self.wrong_type(node, place, "a mapping");
+            return;
+        }
+        for entry in node.entries() {
+            let spec = lookup(specs, &entry.key).or_else(|| lookup(more, &entry.key));
+            match spec {
+                None => self.unknown(entry, place, specs, more),
+                Some(spec) if spec.support == Support::NotYet => {
+                    self.errors.push(ConfigError::NotSupportedYet {
+                        at: entry.at.clone(),
+                        what: format!("the option {:?}", join(place, &entry.key)),
+                        hint: "",
+                    });
+                }
+                Some(spec) => self.value(&entry.value, &join(place, &entry.key), spec.kind),
+            }
+        }
+        for spec in specs.iter().filter(|spec| spec.required) {
+            if node.get(spec.name).is_none() {
+                self.errors.push(ConfigError::Missing {
+                    at: node.at.clone(),
+                    key: spec.name.to_owned(),
+                    place: place.to_owned(),
+                });
+            }
+        }
+    }
+
+    fn unknown(
+        &mut self,
+        entry: &Entry,
+        place: &str,
+        specs: &'static [OptionSpec],
+        more: &'static [OptionSpec],
+    ) {
+        let names = specs.iter().chain(more).map(|spec| spec.name);
+        self.errors.push(ConfigError::UnknownOption {
+            at: entry.at.clone(),
+            key: entry.key.clone(),
+            place: place.to_owned(),
+            closest: closest(&entry.key, names),
+        });
+    }
+
+    fn value(&mut self, node: &Node, path: &str, kind: Kind) {
+        match kind {
+            Kind::Any => {}
+            Kind::Boolean => self.require(node.as_boolean().is_some(), node, path, "true or false"),
+            Kind::Integer => {
+                self.require(node.as_integer().is_some(), node, path, "a whole number")
+            }
+            Kind::Number => self.require(node.as_number().is_some(), node, path, "a number"),
+            Kind::Text => self.require(node.as_text().is_some(), node, path, "text"),
+            Kind::Level => {
+                let fits = node
+                    .as_integer()
+                    .is_some_and(|level| (-2..=2).contains(&level));
+                self.require(fits, node, path, "a whole number from -2 to 2");
+            }
+            Kind::Choice(words) => self.choice(node, path, words),
+            Kind::Statistics if node.as_boolean().is_some() => {}
+            Kind::Statistics => self.choice(node, path, &["standard", "quick", "none"]),
+            Kind::TextList => self.elements(node, path, Kind::Text),
+            Kind::ChoiceList(words) => self.elements(node, path, Kind::Choice(words)),
+            Kind::Fields(specs) => self.fields(node, path, specs, &[]),
+            Kind::List(specs) => self.maps(node, path, specs, &[]),
+            Kind::Repositories => self.maps(node, path, REPOSITORY, OPTIONS),
+            Kind::Map => self.constants(node, path),
+        }
+    }
+
+    fn choice(&mut self, node: &Node, path: &str, words: &'static [&'static str]) {
+        let Some(text) = node.as_text() else {
+            self.wrong_type(node, path, &format!("one of {}", words.join(", ")));
+            return;
+        };
+        if !words.contains(&text) {
+            self.errors.push(ConfigError::NotAllowed {
+                at: node.at.clone(),
+                option: path.to_owned(),
+                found: text.to_owned(),
+                allowed: words.iter().map(|word| (*word).to_owned()).collect(),
+                closest: closest(text, words.iter().copied()),
+            });
+        }
+    }
+
+    fn elements(&mut self, node: &Node, path: &str, kind: Kind) {
+        if !matches!(node.value, Value::List(_)) {
+            self.wrong_type(node, path, "a list");
+        }
+        for (index, element) in node.elements().iter().enumerate() {
+            self.value(element, &format!("{path}[{index}]"), kind);
+        }
+    }
+
+    fn maps(
+        &mut self,
+        node: &Node,
+        path: &str,
+        specs: &'static [OptionSpec],
+        more: &'static [OptionSpec],
+    ) {
+        if !matches!(node.value, Value::List(_)) {
+            self.wrong_type(node, path, "a list");
+        }
+        for (index, element) in node.elements().iter().enumerate() {
+            self.fields(element, &format!("{path}[{index}]"), specs, more);
+        }
+    }
+
+    fn constants(&mut self, node: &Node, path: &str) {
+        self.require(matches!(node.value, Value::Map(_)), node, path, "a mapping");
+    }
+
+    fn require(&mut self, holds: bool, node: &Node, path: &str, expected: &str) {
+        if !holds {
+            self.wrong_type(node, path, expected);
+        }
+    }
+
+    fn wrong_type(&mut self, node: &Node, path: &str, expected: &str) {
+        self.errors.push(ConfigError::WrongType {
+            at: node.at.clone(),
+            option: path.to_owned(),
+            expected: expected.to_owned(),
+            found: node.describe(),
+        });
+    }
+}
+
+fn join(place: &str, key: &str) -> String {
+    match place {
+        "" => key.to_owned(),
+        place => format!("{place}.{key}"),
+    }
+}

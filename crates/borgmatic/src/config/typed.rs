@@ -1,0 +1,375 @@
+//! The options with their types and meaning, read from a validated tree.
+//!
+//! [`Options`] holds what one repository is handled with: the options of the top level, with those
+//! that stand in the entry of the repository put over them.
+
+use fastness_borg::environment::Secret;
+
+use super::tree::Node;
+
+/// Everything that decides how one repository is handled. A missing option is `None` (or empty):
+/// nothing is sent to Borg for it.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What is saved, and what not.
+    pub sources: Sources,
+    /// Directories, keys and permissions.
+    pub access: Access,
+    /// How archives are made.
+    pub making: Making,
+    /// `--keep-…` options, sorted by name.
+    pub keep: Vec<(&'static str, String)>,
+    /// `compact_threshold`, in percent.
+    pub compact_threshold: Option<i64>,
+    /// Checks in the order of the file; `None` when the option is not there.
+    pub checks: Option<Vec<CheckOptions>>,
+    /// Number of archives to check.
+    pub check_last: Option<i64>,
+    /// What is shown.
+    pub output: OutputOptions,
+    /// When and whether anything runs.
+    pub control: Control,
+}
+
+/// What is saved, and what not.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// Roots; globs and `~` not yet expanded.
+    pub directories: Vec<String>,
+    /// Whether a missing root is an error.
+    pub must_exist: bool,
+    /// Where relative paths start.
+    pub working_directory: Option<String>,
+    /// Borg pattern lines.
+    pub patterns: Vec<String>,
+    /// Files with such lines.
+    pub patterns_from: Vec<String>,
+    /// Exclude patterns.
+    pub exclude_patterns: Vec<String>,
+    /// Files with such patterns.
+    pub exclude_from: Vec<String>,
+    /// Leave out directories with a CACHEDIR.TAG.
+    pub exclude_caches: bool,
+    /// Leave out directories that hold one of these.
+    pub exclude_if_present: Vec<String>,
+    /// Keep the files that made their directory be left out.
+    pub keep_exclude_tags: bool,
+    /// Leave out what has the nodump flag.
+    pub exclude_nodump: bool,
+    /// Whether archives hold the configuration files (`bootstrap: store_config_files`).
+    pub store_config_files: bool,
+}
+
+/// Directories, keys and permissions.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// The passphrase.
+    pub passphrase: Option<Secret>,
+    /// A command that prints it.
+    pub passcommand: Option<String>,
+    /// Environment variables of Borg that are set by options.
+    pub variables: Vec<(&'static str, String)>,
+    /// Answers (`YES`, `NO`) that apply where the environment does not give one.
+    pub answers: Vec<(&'static str, &'static str)>,
+    /// Directory for files of this run.
+    pub user_runtime_directory: Option<String>,
+    /// Directory for what is remembered.
+    pub user_state_directory: Option<String>,
+    /// The digits of the umask, as configured.
+    pub umask: Option<i64>,
+    /// Seconds to wait for a lock.
+    pub lock_wait: Option<i64>,
+}
+
+/// How archives are made, named and chosen.
+#[derive(Debug, Clone, Default)]
+pub struct Making {
+    /// Stay in the file systems of the roots.
+    pub one_file_system: bool,
+    /// Owners by number only.
+    pub numeric_ids: bool,
+    /// Save access times.
+    pub atime: bool,
+    /// Save inode change times.
+    pub ctime: bool,
+    /// Save birth times.
+    pub birthtime: bool,
+    /// Save inode flags.
+    pub flags: bool,
+    /// How a change while reading is noticed.
+    pub files_changed: Option<String>,
+    /// What tells that a file is unchanged.
+    pub files_cache: Option<String>,
+    /// Seconds between checkpoints.
+    pub checkpoint_interval: Option<i64>,
+    /// How files are cut.
+    pub chunker_params: Option<String>,
+    /// How chunks are compressed.
+    pub compression: Option<String>,
+    /// Names of new archives.
+    pub archive_name_format: Option<String>,
+    /// Archives that actions work on.
+    pub match_archives: Option<String>,
+    /// Format of a listing of files.
+    pub file_list_format: Option<String>,
+    /// Format of a listing of archives.
+    pub archive_list_format: Option<String>,
+}
+
+/// One of `checks`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckOptions {
+    /// `repository`, `archives`, …
+    pub name: String,
+    /// Least time between two of them, as configured.
+    pub frequency: Option<String>,
+    /// Names of days; empty for any day.
+    pub only_run_on: Vec<String>,
+    /// Seconds after which a repository check pauses.
+    pub max_duration: Option<i64>,
+}
+
+/// Which statistics are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Statistics {
+    /// None.
+    #[default]
+    None,
+    /// Those of the archive and of the repository.
+    Standard,
+    /// Those of the archive.
+    Quick,
+}
+
+/// What is shown.
+#[derive(Debug, Clone, Default)]
+pub struct OutputOptions {
+    /// Colours on a terminal; on unless switched off.
+    pub color: Option<bool>,
+    /// From -2 to 2.
+    pub verbosity: Option<i64>,
+    /// Show progress.
+    pub progress: bool,
+    /// Show statistics.
+    pub statistics: Statistics,
+    /// List files or archives.
+    pub list_details: bool,
+}
+
+/// When and whether anything runs.
+#[derive(Debug, Clone, Default)]
+pub struct Control {
+    /// Act when no action is named; yes unless switched off.
+    pub default_actions: Option<bool>,
+    /// Actions that never run.
+    pub skip_actions: Vec<String>,
+    /// How often a repository is tried again.
+    pub retries: u32,
+    /// Seconds before the first of these; before the second twice as long, and so on.
+    pub retry_wait: u64,
+}
+
+const VARIABLES: [(&str, &str); 8] = [
+    ("borg_base_directory", "BORG_BASE_DIR"),
+    ("borg_config_directory", "BORG_CONFIG_DIR"),
+    ("borg_cache_directory", "BORG_CACHE_DIR"),
+    ("borg_files_cache_ttl", "BORG_FILES_CACHE_TTL"),
+    ("borg_security_directory", "BORG_SECURITY_DIR"),
+    ("borg_keys_directory", "BORG_KEYS_DIR"),
+    ("borg_key_file", "BORG_KEY_FILE"),
+    ("temporary_directory", "TMPDIR"),
+];
+
+const ANSWERS: [(&str, &str); 2] = [
+    (
+        "relocated_repo_access_is_ok",
+        "BORG_RELOCATED_REPO_ACCESS_IS_OK",
+    ),
+    (
+        "unknown_unencrypted_repo_access_is_ok",
+        "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK",
+    ),
+];
+
+// Sorted, as borgmatic sends them.
+const KEEP: [&str; 10] = [
+    "keep_13weekly",
+    "keep_3monthly",
+    "keep_daily",
+    "keep_hourly",
+    "keep_minutely",
+    "keep_monthly",
+    "keep_secondly",
+    "keep_weekly",
+    "keep_within",
+    "keep_yearly",
+];
+
+impl Options {
+    /// Reads the options of a tree that was validated; `over` is put over `top`.
+    pub fn read(top: &Node, over: Option<&Node>) -> Self {
+        let read = Reader { top, over };
+        Self {
+            sources: read.sources(),
+            access: read.access(),
+            making: read.making(),
+            keep: KEEP
+                .iter()
+                .filter_map(|name| read.scalar(name).map(|value| (*name, value)))
+                .collect(),
+            compact_threshold: read.integer("compact_threshold"),
+            checks: read
+                .get("checks")
+                .map(|node| node.elements().iter().map(CheckOptions::read).collect()),
+            check_last: read.integer("check_last"),
+            output: read.output(),
+            control: read.control(),
+        }
+    }
+}
+
+impl CheckOptions {
+    fn read(node: &Node) -> Self {
+        let read = Reader {
+            top: node,
+            over: None,
+        };
+        Self {
+            name: read.text("name").unwrap_or_default(),
+            frequency: read.text("frequency"),
+            only_run_on: read.texts("only_run_on"),
+            max_duration: read.integer("max_duration"),
+        }
+    }
+}
+
+struct Reader<'a> {
+    top: &'a Node,
+    over: Option<&'a Node>,
+}
+
+impl<'a> Reader<'a> {
+    fn get(&self, key: &str) -> Option<&'a Node> {
+        self.over
+            .and_then(|over| over.get(key))
+            .or_else(|| self.top.get(key))
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        self.get(key)?.as_text().map(str::to_owned)
+    }
+
+    fn integer(&self, key: &str) -> Option<i64> {
+        self.get(key)?.as_integer()
+    }
+
+    fn boolean(&self, key: &str) -> Option<bool> {
+        self.get(key)?.as_boolean()
+    }
+
+    fn scalar(&self, key: &str) -> Option<String> {
+        self.text(key)
+            .or_else(|| self.integer(key).map(|number| number.to_string()))
+    }
+
+    fn texts(&self, key: &str) -> Vec<String> {
+        self.get(key)
+            .map(Node::elements)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|element| element.as_text().map(str::to_owned))
+            .collect()
+    }
+
+    fn sources(&self) -> Sources {
+        Sources {
+            directories: self.texts("source_directories"),
+            must_exist: self
+                .boolean("source_directories_must_exist")
+                .unwrap_or(true),
+            working_directory: self.text("working_directory"),
+            patterns: self.texts("patterns"),
+            patterns_from: self.texts("patterns_from"),
+            exclude_patterns: self.texts("exclude_patterns"),
+            exclude_from: self.texts("exclude_from"),
+            exclude_caches: self.boolean("exclude_caches").unwrap_or(false),
+            exclude_if_present: self.texts("exclude_if_present"),
+            keep_exclude_tags: self.boolean("keep_exclude_tags").unwrap_or(false),
+            exclude_nodump: self.boolean("exclude_nodump").unwrap_or(false),
+            store_config_files: self
+                .get("bootstrap")
+                .and_then(|node| node.get("store_config_files"))
+                .and_then(Node::as_boolean)
+                .unwrap_or(true),
+        }
+    }
+
+    fn access(&self) -> Access {
+        Access {
+            passphrase: self.text("encryption_passphrase").map(Secret::new),
+            passcommand: self.text("encryption_passcommand"),
+            variables: VARIABLES
+                .iter()
+                .filter_map(|(option, name)| self.scalar(option).map(|value| (*name, value)))
+                .collect(),
+            answers: ANSWERS
+                .iter()
+                .filter_map(|(option, name)| {
+                    self.boolean(option)
+                        .map(|yes| (*name, if yes { "YES" } else { "NO" }))
+                })
+                .collect(),
+            user_runtime_directory: self.text("user_runtime_directory"),
+            user_state_directory: self.text("user_state_directory"),
+            umask: self.integer("umask"),
+            lock_wait: self.integer("lock_wait"),
+        }
+    }
+
+    fn making(&self) -> Making {
+        Making {
+            one_file_system: self.boolean("one_file_system").unwrap_or(false),
+            numeric_ids: self.boolean("numeric_ids").unwrap_or(false),
+            atime: self.boolean("atime").unwrap_or(false),
+            ctime: self.boolean("ctime").unwrap_or(true),
+            birthtime: self.boolean("birthtime").unwrap_or(true),
+            flags: self.boolean("flags").unwrap_or(true),
+            files_changed: self.text("files_changed"),
+            files_cache: self.text("files_cache"),
+            checkpoint_interval: self.integer("checkpoint_interval"),
+            chunker_params: self.text("chunker_params"),
+            compression: self.text("compression"),
+            archive_name_format: self.text("archive_name_format"),
+            match_archives: self.text("match_archives"),
+            file_list_format: self.text("file_list_format"),
+            archive_list_format: self.text("archive_list_format"),
+        }
+    }
+
+    fn output(&self) -> OutputOptions {
+        OutputOptions {
+            color: self.boolean("color"),
+            verbosity: self.integer("verbosity"),
+            progress: self.boolean("progress").unwrap_or(false),
+            statistics: match self.text("statistics").as_deref() {
+                Some("standard") => Statistics::Standard,
+                Some("quick") => Statistics::Quick,
+                _ => Statistics::None,
+            },
+            list_details: self.boolean("list_details").unwrap_or(false),
+        }
+    }
+
+    fn control(&self) -> Control {
+        let count = |key| {
+            self.integer(key)
+                .and_then(|number| u32::try_from(number).ok())
+        };
+        Control {
+            default_actions: self.boolean("default_actions"),
+            skip_actions: self.texts("skip_actions"),
+            retries: count("retries").unwrap_or(0),
+            retry_wait: count("retry_wait").map_or(0, u64::from),
+        }
+    }
+}

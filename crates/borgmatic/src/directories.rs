@@ -1,0 +1,164 @@
+//! Where a run keeps its own files: for as long as it runs, and between runs.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::paths::{Variables, expand_home};
+use crate::config::typed::Access;
+
+/// Why there is no runtime directory.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// A relative path would mean another place in each command.
+    #[error("the runtime directory {0:?} must be an absolute path")]
+    Relative(String),
+    /// It cannot be made.
+    #[error("the runtime directory {} cannot be made", path.display())]
+    Make {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Returns the directory of what is remembered between runs.
+pub fn state_directory(access: &Access, variable: Variables<'_>) -> PathBuf {
+    let base = access
+        .user_state_directory
+        .clone()
+        .or_else(|| set(variable, "XDG_STATE_HOME"))
+        .or_else(|| systemd(variable, "STATE_DIRECTORY"))
+        .unwrap_or_else(|| "~/.local/state".to_owned());
+    Path::new(&expand_home(&base, variable)).join("borgmatic")
+}
+
+/// A private directory that is gone when the run is over.
+#[derive(Debug)]
+pub struct RuntimeDirectory {
+    temporary: PathBuf,
+}
+
+impl RuntimeDirectory {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// When there is no place for it.
+    pub fn create(
+        access: &Access,
+        variable: Variables<'_>,
+        unique: &str,
+    ) -> Result<Self, DirectoryError> {
+        use std::os::unix::fs::DirBuilderExt;
+        let base = access
+            .user_runtime_directory
+            .clone()
+            .or_else(|| set(variable, "XDG_RUNTIME_DIR"))
+            .or_else(|| systemd(variable, "RUNTIME_DIRECTORY"))
+            .or_else(|| set(variable, "TMPDIR"))
+            .or_else(|| set(variable, "TEMP"))
+            .unwrap_or_else(|| "/tmp".to_owned());
+        let base = expand_home(&base, variable);
+        if !base.starts_with('/') {
+            return Err(DirectoryError::Relative(base));
+        }
+        let temporary = Path::new(&base).join(format!("borgmatic-{unique}"));
+        let failed = |path: &Path, source| DirectoryError::Make {
+            path: path.to_owned(),
+            source,
+        };
+        let mut builder = std::fs::DirBuilder::new();
+        builder.mode(0o700).recursive(true);
+        builder
+            .create(&base)
+            .map_err(|error| failed(Path::new(&base), error))?;
+        // Not recursive: an existing directory may be someone else's trap.
+        builder.recursive(false);
+        builder
+            .create(&temporary)
+            .map_err(|error| failed(&temporary, error))?;
+        let directory = Self { temporary };
+        let inner = directory.path();
+        builder
+            .create(&inner)
+            .map_err(|error| failed(&inner, error))?;
+        Ok(directory)
+    }
+
+    /// The directory itself. Its `/./` lets Borg store contents as `borgmatic/…`.
+    pub fn path(&self) -> PathBuf {
+        self.temporary.join("./borgmatic")
+    }
+}
+
+impl Drop for RuntimeDirectory {
+    fn drop(&mut self) {
+        // What cannot be removed is temporary anyway.
+        let _ = std::fs::remove_dir_all(&self.temporary);
+    }
+}
+
+fn set(variable: Variables<'_>, name: &str) -> Option<String> {
+    variable(name).filter(|value| !value.is_empty())
+}
+
+/// systemd gives a list; the first is ours.
+fn systemd(variable: Variables<'_>, name: &str) -> Option<String> {
+    let list = set(variable, name)?;
+    list.split(':').next().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_directory_follows_option_environment_systemd_home() {
+        let none = Access::default();
+        let option = Access {
+            user_state_directory: Some("/option".into()),
+            ..Access::default()
+        };
+        let home = |name: &str| (name == "HOME").then(|| "/home/user".to_owned());
+        let unit = |name: &str| (name == "STATE_DIRECTORY").then(|| "/var/lib/a:/var/lib/b".into());
+        assert_eq!(
+            state_directory(&option, &home),
+            Path::new("/option/borgmatic")
+        );
+        assert_eq!(
+            state_directory(&none, &unit),
+            Path::new("/var/lib/a/borgmatic")
+        );
+        let default = Path::new("/home/user/.local/state/borgmatic");
+        assert_eq!(state_directory(&none, &home), default);
+    }
+
+    #[test]
+    fn the_runtime_directory_is_private_and_goes_with_its_guard() {
+        use std::os::unix::fs::PermissionsExt;
+        let base = tempfile::tempdir().unwrap();
+        let access = Access {
+            user_runtime_directory: base.path().to_str().map(str::to_owned),
+            ..Access::default()
+        };
+        let directory = RuntimeDirectory::create(&access, &|_| None, "x1").unwrap();
+        let path = directory.path();
+        assert_eq!(path, base.path().join("borgmatic-x1/./borgmatic"));
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        drop(directory);
+        assert!(!base.path().join("borgmatic-x1").exists());
+    }
+
+    #[test]
+    fn an_existing_directory_is_never_taken_over() {
+        let base = tempfile::tempdir().unwrap();
+        std::fs::create_dir(base.path().join("borgmatic-x1")).unwrap();
+        let access = Access {
+            user_runtime_directory: base.path().to_str().map(str::to_owned),
+            ..Access::default()
+        };
+        assert!(RuntimeDirectory::create(&access, &|_| None, "x1").is_err());
+        assert!(base.path().join("borgmatic-x1").exists());
+    }
+}
