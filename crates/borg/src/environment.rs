@@ -84,7 +84,7 @@ pub struct Workarounds {
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
     /// `BORG_REPO`: the repository where none is named.
-    pub repository: Option<String>,
+    pub repository: Option<OsString>,
     /// Which exit codes are wanted.
     pub scheme: Scheme,
     /// Where passphrases come from.
@@ -128,7 +128,7 @@ impl Environment {
             variables,
             ..Self::default()
         };
-        environment.repository = environment.text("BORG_REPO");
+        environment.repository = environment.get("BORG_REPO").map(OsStr::to_owned);
         environment.scheme = match environment.text("BORG_EXIT_CODES").as_deref() {
             Some("modern") => Scheme::Modern,
             _ => Scheme::Legacy,

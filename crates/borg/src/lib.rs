@@ -3,11 +3,238 @@
 //! This crate sits above the engine and is the only place below the binary
 //! where the terminal and the environment are known. Data goes to stdout,
 //! everything that is said about the work goes to stderr.
+//!
+//! [`run`] is the way in: it finds the command in the table of
+//! [`commands`], gives it a [`context::Context`] and turns what comes back
+//! into messages and an exit code.
 
+pub mod commands;
 pub mod console;
+pub mod context;
 pub mod environment;
 pub mod error;
 pub mod exit_code;
 pub mod options;
 pub mod output;
 pub mod reporter;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fastness_engine::event::Level;
+
+use commands::{Action, COMMANDS, Entry};
+use console::Streams;
+use context::Context;
+use environment::Environment;
+use error::CommandError;
+use exit_code::{Class, ExitCode};
+use options::Invocation;
+use options::arguments::deprecations;
+use output::log::{Log, LogSettings};
+use reporter::Reporter;
+
+/// The version of Borg whose behaviour this is; other programs compare it.
+pub const BORG_VERSION: &str = "1.4.5";
+
+/// Runs the command line given, whose first word is the program's name, and returns how it ended.
+pub fn run(command_line: &[OsString], mut streams: Streams, environment: &Environment) -> ExitCode {
+    let arguments = command_line.get(1..).unwrap_or_default();
+    for warning in deprecations(arguments) {
+        say(&mut streams, &format!("{warning}\n"));
+    }
+    let (entry, arguments) = match options::understand(arguments, &commands::words()) {
+        Invocation::Version => return print(streams, &format!("borg {BORG_VERSION}\n")),
+        Invocation::Overview(group) => {
+            return print(streams, &commands::help::overview(group.as_deref()));
+        }
+        Invocation::Misunderstood(reason) => {
+            let usage = "Usage: borg [OPTIONS] <COMMAND> ...";
+            say(&mut streams, &format!("{usage}\nborg: error: {reason}\n"));
+            return ExitCode::ERROR;
+        }
+        Invocation::Command { index, arguments } => match COMMANDS.get(index) {
+            Some(entry) => (entry, arguments),
+            None => return ExitCode::ERROR,
+        },
+    };
+    let mut action = match parse(entry, &arguments) {
+        Ok(action) => action,
+        Err(error) if error.use_stderr() => {
+            let text = parser_message(entry, &error);
+            say(&mut streams, &text);
+            return ExitCode::ERROR;
+        }
+        Err(help) => {
+            return print(
+                streams,
+                &format!("{}\n", help.render().to_string().trim_end()),
+            );
+        }
+    };
+    match prepare(entry, action.as_mut()) {
+        Ok(warnings) => carry_out(entry, action, &warnings, command_line, streams, environment),
+        Err(error) => {
+            let text = match error.msgid.as_str() {
+                CommandError::USAGE => usage_message(entry, &error.message),
+                _ => format!("{error}\n"),
+            };
+            say(&mut streams, &text);
+            error.exit_code(environment.scheme)
+        }
+    }
+}
+
+fn parse(entry: &Entry, arguments: &[OsString]) -> Result<Box<dyn Action>, clap::Error> {
+    let matches = entry.command().try_get_matches_from(arguments)?;
+    entry.action(&matches)
+}
+
+/// Finds what the parser cannot see.
+fn prepare(entry: &Entry, action: &mut dyn Action) -> Result<Vec<String>, CommandError> {
+    if action.common().bypass_lock && !entry.may_bypass_lock {
+        return Err(CommandError::general(
+            "Not allowed to bypass locking mechanism for chosen command",
+        ));
+    }
+    action.settle()
+}
+
+fn carry_out(
+    entry: &Entry,
+    action: Box<dyn Action>,
+    warnings: &[String],
+    command_line: &[OsString],
+    mut streams: Streams,
+    environment: &Environment,
+) -> ExitCode {
+    let common = action.common().clone();
+    let outputs = action.outputs();
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(common.umask));
+    let settings = LogSettings {
+        level: common.level(),
+        json: common.log_json,
+        topics: common.topics(),
+        list: outputs.list,
+        stats: outputs.stats,
+        progress: common.progress,
+        columns: streams.stderr_columns,
+    };
+    let log = Log::new(settings, streams.stderr, seconds_since_1970);
+    let reporter = Arc::new(Reporter::new(log, environment.scheme, common.units()));
+    for warning in warnings {
+        reporter
+            .log()
+            .log(Level::Warning, "borg.archiver", warning, None);
+    }
+    if common.show_version {
+        let version = format!("borgbackup version {BORG_VERSION}");
+        reporter.log().info("borg.output.show-version", version);
+    }
+    let show_rc = common.show_rc;
+    let mut context = Context {
+        environment,
+        common,
+        reporter: Arc::clone(&reporter),
+        stdout: &mut streams.stdout,
+        prompt: streams.prompt.as_mut(),
+        command_line,
+        directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+    };
+    let result = action.run(&mut context).and_then(|()| {
+        context
+            .stdout
+            .flush()
+            .map_err(|error| context::stdout_failed(&error))
+    });
+    if let Err(error) = &result {
+        report(entry, error, &reporter);
+        reporter.raise(error.exit_code(environment.scheme));
+    }
+    let code = reporter.exit_code();
+    if show_rc {
+        log_exit_code(reporter.log(), code);
+    }
+    code
+}
+
+/// Tells what went wrong, and the next step to a person.
+fn report(entry: &Entry, error: &CommandError, reporter: &Reporter) {
+    let log = reporter.log();
+    if error.msgid == CommandError::USAGE {
+        log.write(&usage_message(entry, &error.message), "");
+        return;
+    }
+    log.log(
+        Level::Error,
+        "borg.archiver",
+        &error.message,
+        Some(&error.msgid),
+    );
+    let person = log.settings().columns.is_some() && !log.settings().json;
+    if let (true, Some(hint)) = (person, &error.hint) {
+        log.write(&format!("hint: {hint}"), "\n");
+    }
+}
+
+fn log_exit_code(log: &Log, code: ExitCode) {
+    let level = match code.class() {
+        Class::Success => Level::Info,
+        Class::Warning => Level::Warning,
+        Class::Error | Class::Signal => Level::Error,
+    };
+    let message = format!(
+        "terminating with {} status, rc {}",
+        code.class().name(),
+        code.code()
+    );
+    log.log(level, "borg.output.show-rc", &message, None);
+}
+
+/// Says what is wrong with the arguments: how they go, then what is wrong, as the last line.
+fn usage_message(entry: &Entry, reason: &str) -> String {
+    let usage = entry.command().render_usage();
+    format!("{usage}\nborg {}: error: {reason}\n", entry.name())
+}
+
+/// Takes the reason out of the parser's message, which adds usage and advice of its own.
+fn parser_message(entry: &Entry, error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let reason = text.split("\n\nUsage:").next().unwrap_or(text);
+    let reason = reason
+        .split("\n\nFor more information")
+        .next()
+        .unwrap_or(reason);
+    usage_message(entry, reason.trim_end())
+}
+
+fn print(mut streams: Streams, text: &str) -> ExitCode {
+    let result = streams
+        .stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| streams.stdout.flush());
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let error = context::stdout_failed(&error);
+            say(&mut streams, &format!("{error}\n"));
+            ExitCode::ERROR
+        }
+    }
+}
+
+/// Writes to stderr before there is a logger.
+fn say(streams: &mut Streams, text: &str) {
+    let _ = streams.stderr.write_all(text.as_bytes());
+}
+
+fn seconds_since_1970() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}

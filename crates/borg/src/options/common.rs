@@ -18,7 +18,7 @@ const LEVELS: [&str; 5] = ["critical", "error", "warning", "info", "debug"];
 #[command(next_help_heading = "Common options")]
 pub struct CommonOptions {
     /// Show this help and exit
-    #[arg(short = 'h', long = "help", action = ArgAction::HelpLong)]
+    #[arg(short = 'h', long = "help", action = ArgAction::HelpShort)]
     help: Option<bool>,
     /// Log only what makes work impossible
     #[arg(long, overrides_with_all = LEVELS)]
@@ -68,13 +68,23 @@ pub struct CommonOptions {
     #[arg(long, value_name = "M", value_parser = octal, default_value = "0077")]
     pub umask: u32,
     /// Use PATH as the program on the server
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", hide = true)]
     pub remote_path: Option<String>,
     /// Send at most RATE KiB per second, 0 for no limit
-    #[arg(long, visible_alias = "remote-ratelimit", value_name = "RATE")]
+    #[arg(
+        long,
+        visible_alias = "remote-ratelimit",
+        value_name = "RATE",
+        hide = true
+    )]
     pub upload_ratelimit: Option<u64>,
     /// Hold up to SIZE MiB of data on its way to the server, 0 for none
-    #[arg(long, visible_alias = "remote-buffer", value_name = "SIZE")]
+    #[arg(
+        long,
+        visible_alias = "remote-buffer",
+        value_name = "SIZE",
+        hide = true
+    )]
     pub upload_buffer: Option<u64>,
     /// Treat parts of files, left by interrupted runs of old versions, like files
     #[arg(long)]
@@ -83,7 +93,7 @@ pub struct CommonOptions {
     #[arg(long, value_name = "FILE", hide = true)]
     pub debug_profile: Option<PathBuf>,
     /// Reach the server with this command in place of ssh
-    #[arg(long, value_name = "CMD")]
+    #[arg(long, value_name = "CMD", hide = true)]
     pub rsh: Option<String>,
 }
 

@@ -1,0 +1,121 @@
+//! `help`: about everything, a command, or a topic.
+
+use crate::commands::{Action, COMMANDS, Entry};
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::options::CommonOptions;
+
+/// Topics of their own, beside the commands.
+const TOPICS: [(&str, &str); 3] = [
+    ("compression", include_str!("topics/compression.txt")),
+    ("patterns", include_str!("topics/patterns.txt")),
+    ("placeholders", include_str!("topics/placeholders.txt")),
+];
+
+/// Explain a command or a topic
+///
+/// Topics are patterns, placeholders and compression. Without a topic, all commands are listed.
+#[derive(Debug, clap::Parser)]
+pub struct Help {
+    /// A command or a topic
+    #[arg(value_name = "TOPIC")]
+    topic: Vec<String>,
+    /// Show only the explanation of a command
+    #[arg(long)]
+    epilog_only: bool,
+    /// Show only the arguments of a command
+    #[arg(long, conflicts_with = "epilog_only")]
+    usage_only: bool,
+    #[command(flatten)]
+    common: CommonOptions,
+}
+
+impl Action for Help {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+
+    fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
+        let topic = self.topic.join(" ");
+        if topic.is_empty() {
+            return context.print(overview(None));
+        }
+        if let Some((_, text)) = TOPICS.iter().find(|(name, _)| *name == topic) {
+            return context.print(text);
+        }
+        match COMMANDS.iter().find(|entry| entry.name() == topic) {
+            Some(entry) => context.print(self.about(entry)),
+            None => Err(CommandError::usage(format!(
+                "No help available on {topic}.\nTry one of the following:\n    \
+                 Commands: {}\n    Topics: {}",
+                COMMANDS
+                    .iter()
+                    .map(Entry::name)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                TOPICS.map(|(name, _)| name).join(", ")
+            ))),
+        }
+    }
+}
+
+impl Help {
+    fn about(&self, entry: &Entry) -> String {
+        let mut command = entry.command();
+        if self.epilog_only {
+            return command
+                .get_about()
+                .map(|text| format!("{text}\n"))
+                .unwrap_or_default();
+        }
+        if self.usage_only {
+            command = command.about(None::<&str>);
+        }
+        format!("{}\n", command.render_help().to_string().trim_end())
+    }
+}
+
+/// Returns the list of all commands, or of those that begin with the word given.
+pub fn overview(group: Option<&str>) -> String {
+    let mut text = match group {
+        Some(group) => format!("Usage: borg {group} <COMMAND> [OPTIONS]\n\nCommands:\n"),
+        None => "Borg - Deduplicated Backups\n\nUsage: borg [OPTIONS] <COMMAND> ...\n\nCommands:\n"
+            .to_owned(),
+    };
+    for entry in COMMANDS {
+        if group.is_some_and(|group| entry.words.first() != Some(&group)) {
+            continue;
+        }
+        text.push_str(&format!("  {:<22} {}\n", entry.name(), entry.summary()));
+    }
+    text.push_str(
+        "\nThe options of a command are listed by \"borg help COMMAND\"; the common ones may stand \
+         before it.\nTopics: \"borg help patterns\", \"borg help placeholders\", \"borg help \
+         compression\".\n  -V, --version          Print the version and exit\n",
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_first_line_that_fits() {
+        for entry in COMMANDS {
+            let about = entry.summary();
+            assert!(
+                !about.ends_with('.') && about.len() < 60,
+                "{}: {about}",
+                entry.name()
+            );
+        }
+    }
+
+    #[test]
+    fn parsers_are_sound() {
+        for entry in COMMANDS {
+            entry.command().debug_assert();
+        }
+    }
+}

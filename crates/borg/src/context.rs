@@ -1,0 +1,132 @@
+//! What a command has at hand while it runs.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fastness_format::location::Location;
+
+use crate::console::{Output, Prompt};
+use crate::environment::Environment;
+use crate::error::CommandError;
+use crate::options::CommonOptions;
+use crate::output::json::Json;
+use crate::output::log::Log;
+use crate::output::questions::{Question, ask};
+use crate::output::text::Units;
+use crate::reporter::Reporter;
+
+/// What an address may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A repository, without an archive.
+    Repository,
+    /// An archive in a repository.
+    Archive,
+    /// Either of them.
+    Either,
+}
+
+/// The surroundings of one command.
+pub struct Context<'a> {
+    /// The environment variables.
+    pub environment: &'a Environment,
+    /// The options that all commands have.
+    pub common: CommonOptions,
+    /// Takes events, logs, gathers warnings.
+    pub reporter: Arc<Reporter>,
+    /// Where data goes.
+    pub stdout: &'a mut Output,
+    /// Answers questions.
+    pub prompt: &'a mut dyn Prompt,
+    /// The command line as it was given, with the name of the program.
+    pub command_line: &'a [OsString],
+    /// The directory in which the command was started.
+    pub directory: PathBuf,
+}
+
+impl Context<'_> {
+    /// Returns the logger.
+    pub fn log(&self) -> &Log {
+        self.reporter.log()
+    }
+
+    /// Logs what is being done.
+    pub fn info(&self, message: impl AsRef<str>) {
+        self.log().info("borg.archiver", message);
+    }
+
+    /// Returns how sizes are counted.
+    pub fn units(&self) -> Units {
+        self.common.units()
+    }
+
+    /// Reads an address; without one, `BORG_REPO` stands in. `argument` is its name in the help.
+    ///
+    /// # Errors
+    /// When it is no address, or names what is not wanted.
+    pub fn location(
+        &self,
+        argument: &str,
+        text: Option<&OsStr>,
+        wanted: Wanted,
+    ) -> Result<Location, CommandError> {
+        let default = self.environment.repository.as_deref().map(OsStr::as_bytes);
+        let text = text.unwrap_or_default().as_bytes();
+        let checked = Location::parse(text, default).and_then(|location| {
+            match wanted {
+                Wanted::Repository => location.forbid_archive()?,
+                Wanted::Archive => drop(location.require_archive()?),
+                Wanted::Either => {}
+            }
+            Ok(location)
+        });
+        checked.map_err(|error| CommandError::usage(format!("argument {argument}: {error}")))
+    }
+
+    /// Returns the path of a repository on this machine.
+    ///
+    /// # Errors
+    /// When it is on another one.
+    pub fn local_path(&self, location: &Location) -> Result<PathBuf, CommandError> {
+        if location.is_local() {
+            return Ok(Path::new(OsStr::from_bytes(&location.path)).to_owned());
+        }
+        Err(CommandError::general(format!(
+            "{}: repositories on other machines cannot be used yet",
+            location.repository_text()
+        )))
+    }
+
+    /// Asks a question and returns whether the answer was yes.
+    pub fn ask(&mut self, question: &Question<'_>) -> bool {
+        ask(question, self.reporter.log(), self.environment, self.prompt)
+    }
+
+    /// Writes data to stdout.
+    ///
+    /// # Errors
+    /// When stdout takes no more, other than because its reader left.
+    pub fn print(&mut self, text: impl AsRef<[u8]>) -> Result<(), CommandError> {
+        self.stdout
+            .write_all(text.as_ref())
+            .map_err(|error| stdout_failed(&error))
+    }
+
+    /// Writes a JSON document to stdout.
+    ///
+    /// # Errors
+    /// As [`Self::print`].
+    pub fn print_json(&mut self, document: &Json) -> Result<(), CommandError> {
+        let mut text = document.to_document(&self.environment.json_indent);
+        text.push('\n');
+        self.print(text)
+    }
+}
+
+/// The error of a stdout that takes no more.
+pub fn stdout_failed(error: &std::io::Error) -> CommandError {
+    CommandError::general(format!("stdout: {}", crate::error::system_text(error)))
+}
