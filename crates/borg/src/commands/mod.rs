@@ -87,7 +87,11 @@ impl Entry {
         let name = format!("borg {}", self.name());
         let command = (self.build)();
         // The whole explanation, but a single line for each option.
-        let about = command.get_long_about().or(command.get_about()).cloned();
+        let about = command
+            .get_long_about()
+            .or(command.get_about())
+            .cloned()
+            .unwrap_or_default();
         command
             .about(about)
             .name(name.clone())
