@@ -3,7 +3,19 @@
 //! A file holds the arguments, whose doc comments are the help, and what the command does. A new
 //! command is a file and a line in [`COMMANDS`].
 
+pub mod break_lock;
+pub mod change_passphrase;
+pub mod check;
+pub mod compact;
+pub mod create;
+pub mod delete;
+pub mod extract;
 pub mod help;
+pub mod info;
+pub mod init;
+pub mod list;
+pub mod prune;
+pub mod rename;
 
 use clap::{ArgMatches, ColorChoice};
 
@@ -119,4 +131,155 @@ pub static COMMANDS: &[Entry] = &[Entry::new::<help::Help>(&["help"])];
 /// Returns the words of all commands, in the order of the table.
 pub fn words() -> Vec<&'static [&'static str]> {
     COMMANDS.iter().map(|entry| entry.words).collect()
+}
+
+/// Refuses both kinds of tables at once, and drops both in a dry run, which knows no sizes.
+fn drop_stats_of_dry_run(
+    dry_run: bool,
+    stats: &mut bool,
+    quick_stats: &mut bool,
+) -> Result<Vec<String>, CommandError> {
+    if *stats && *quick_stats {
+        return Err(CommandError::usage(
+            "--stats and --quick-stats are mutually exclusive.",
+        ));
+    }
+    let mut warnings = Vec::new();
+    for (wanted, name) in [(stats, "--stats"), (quick_stats, "--quick-stats")] {
+        if dry_run && std::mem::take(wanted) {
+            warnings.push(format!(
+                "Ignoring {name}. It is not supported when using --dry-run."
+            ));
+        }
+    }
+    Ok(warnings)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+    use crate::options::PatternOption;
+
+    fn parsed<A: Parser>(line: &str) -> Result<A, clap::Error> {
+        let command = A::command()
+            .no_binary_name(true)
+            .disable_help_flag(true)
+            .args_override_self(true)
+            .infer_long_args(true);
+        let matches = command.try_get_matches_from(line.split_whitespace())?;
+        A::from_arg_matches(&matches)
+    }
+
+    #[test]
+    fn every_command_has_a_sound_parser() {
+        init::Init::command().disable_help_flag(true).debug_assert();
+        create::Create::command()
+            .disable_help_flag(true)
+            .debug_assert();
+        extract::Extract::command()
+            .disable_help_flag(true)
+            .debug_assert();
+        list::List::command().disable_help_flag(true).debug_assert();
+        info::Info::command().disable_help_flag(true).debug_assert();
+        check::Check::command()
+            .disable_help_flag(true)
+            .debug_assert();
+        delete::Delete::command()
+            .disable_help_flag(true)
+            .debug_assert();
+        prune::Prune::command()
+            .disable_help_flag(true)
+            .debug_assert();
+        compact::Compact::command()
+            .disable_help_flag(true)
+            .debug_assert();
+        rename::Rename::command()
+            .disable_help_flag(true)
+            .debug_assert();
+    }
+
+    #[test]
+    fn patterns_keep_the_order_of_the_command_line() {
+        let create: create::Create =
+            parsed("r::a p -e x --pattern +y q --exclude-from f -e z").unwrap();
+        let expected = [
+            PatternOption::Exclude("x".into()),
+            PatternOption::Pattern("+y".into()),
+            PatternOption::ExcludeFrom("f".into()),
+            PatternOption::Exclude("z".into()),
+        ];
+        assert_eq!(create.exclude.0, expected);
+        assert_eq!(create.paths, ["p", "q"]);
+    }
+
+    #[test]
+    fn most_options_take_the_last_value_and_some_only_one() {
+        let create: create::Create =
+            parsed("r::a p -C zstd -C lz4 --info --debug --list --list").unwrap();
+        assert_eq!(create.archive.compression, "lz4");
+        assert_eq!(create.common.level(), crate::output::log::Level::Debug);
+        let mut twice: create::Create =
+            parsed("r::a p --files-cache disabled --files-cache mtime,size").unwrap();
+        let error = twice.settle_options().unwrap_err();
+        assert_eq!(
+            error.message,
+            "argument --files-cache: There can be only one."
+        );
+        let list: list::List = parsed("-a x* -a y*").unwrap();
+        assert!(list.filter.name.glob().is_err());
+    }
+
+    #[test]
+    fn exclusive_options_exclude_each_other() {
+        assert!(parsed::<list::List>("-a x -P y").is_err());
+        assert!(parsed::<list::List>("--first 1 --last 1").is_err());
+        assert!(parsed::<check::Check>("--archives-only --repository-only").is_err());
+        let mut create: create::Create = parsed("r::a p -s --quick-stats").unwrap();
+        let error = create.settle_options().unwrap_err();
+        assert_eq!(
+            error.message,
+            "--stats and --quick-stats are mutually exclusive."
+        );
+    }
+
+    #[test]
+    fn dry_runs_drop_tables_with_a_warning() {
+        let mut prune: prune::Prune = parsed("-n --stats --keep-daily -1").unwrap();
+        assert_eq!(prune.keep.daily, Some(-1));
+        let warnings = prune.settle_options().unwrap();
+        assert_eq!(
+            warnings,
+            ["Ignoring --stats. It is not supported when using --dry-run."]
+        );
+        assert!(!prune.stats);
+    }
+
+    #[test]
+    fn a_prune_without_rules_is_refused() {
+        let prune: prune::Prune = parsed("--keep-daily 0").unwrap();
+        let error = prune.keep.require().unwrap_err();
+        assert!(
+            error
+                .message
+                .starts_with("Command Error: At least one of the \"keep-within\"")
+        );
+    }
+
+    #[test]
+    fn standard_input_is_a_path_and_two_dashes_end_the_options() {
+        let create: create::Create =
+            parsed("--content-from-command r::a -- tar -c --file -").unwrap();
+        assert_eq!(create.paths, ["tar", "-c", "--file", "-"]);
+        let create: create::Create = parsed("r::a -").unwrap();
+        assert_eq!(create.paths, ["-"]);
+    }
+
+    #[test]
+    fn beginnings_of_options_are_enough_where_only_one_has_them() {
+        let list: list::List = parsed("--consider-ch --glob x").unwrap();
+        assert!(list.consider_checkpoints && list.filter.name.is_given());
+        assert!(parsed::<list::List>("--js").is_err());
+    }
 }

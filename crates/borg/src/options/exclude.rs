@@ -91,6 +91,18 @@ impl clap::FromArgMatches for ExcludeOptions {
     }
 }
 
+impl ExcludeOptions {
+    /// Tells whether patterns may bring paths to begin at (`R`).
+    pub fn may_have_roots(&self) -> bool {
+        self.0.iter().any(|option| {
+            matches!(
+                option,
+                PatternOption::Pattern(_) | PatternOption::PatternsFrom(_)
+            )
+        })
+    }
+}
+
 /// Leaves out directories by what they contain.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Include/Exclude options")]
