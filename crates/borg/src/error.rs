@@ -5,6 +5,9 @@
 
 use std::fmt;
 
+use fastness_repository::RepositoryError;
+use fastness_repository::local::lock::LockError;
+
 use crate::exit_code::{ExitCode, Scheme};
 
 /// Why a command ended without doing its work.
@@ -80,6 +83,30 @@ impl fmt::Display for CommandError {
 }
 
 impl std::error::Error for CommandError {}
+
+impl From<RepositoryError> for CommandError {
+    fn from(error: RepositoryError) -> Self {
+        let new = Self::new(error.msgid(), error.to_string());
+        match &error {
+            RepositoryError::DoesNotExist(_) => {
+                new.hinted("make it with: borg init --encryption repokey-blake2 REPOSITORY")
+            }
+            RepositoryError::StorageQuotaExceeded { .. } => {
+                new.hinted("free space: borg prune, then borg compact")
+            }
+            error if error.is_disk_full() => {
+                new.hinted("free space on the disk, then run the command again")
+            }
+            _ => new,
+        }
+    }
+}
+
+impl From<LockError> for CommandError {
+    fn from(error: LockError) -> Self {
+        Self::new(error.msgid(), error.to_string())
+    }
+}
 
 /// Describes a system error as Python does: `[Errno 2] No such file or directory: 'path'`.
 pub fn errno_text(error: &std::io::Error, path: Option<&std::path::Path>) -> String {

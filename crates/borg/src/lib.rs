@@ -16,13 +16,14 @@ pub mod error;
 pub mod exit_code;
 pub mod options;
 pub mod output;
+pub mod passphrase;
 pub mod reporter;
+pub mod world;
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use fastness_engine::event::Level;
 
@@ -123,7 +124,7 @@ fn carry_out(
         progress: common.progress,
         columns: streams.stderr_columns,
     };
-    let log = Log::new(settings, streams.stderr, seconds_since_1970);
+    let log = Log::new(settings, streams.stderr, world::seconds_since_1970);
     let reporter = Arc::new(Reporter::new(log, environment.scheme, common.units()));
     for warning in warnings {
         reporter
@@ -230,11 +231,4 @@ fn print(mut streams: Streams, text: &str) -> ExitCode {
 /// Writes to stderr before there is a logger.
 fn say(streams: &mut Streams, text: &str) {
     let _ = streams.stderr.write_all(text.as_bytes());
-}
-
-fn seconds_since_1970() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
 }

@@ -3,9 +3,11 @@
 //! Each submodule turns values into text (or JSON) and nothing else, so that
 //! the exact bytes can be tested without a repository.
 
+pub mod archive_info;
 pub mod json;
 pub mod log;
 pub mod progress;
 pub mod questions;
 pub mod stats;
 pub mod text;
+pub mod time;
