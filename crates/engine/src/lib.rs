@@ -3,5 +3,8 @@
 //! Knows no terminal, no environment and no command line: callers give options, a clock, random
 //! bytes and a [`event::Monitor`].
 
+pub mod directories;
 pub mod event;
+pub mod keys;
+pub mod security;
 pub mod world;
