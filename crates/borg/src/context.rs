@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use fastness_format::location::Location;
 
-use crate::console::{Output, Prompt};
+use crate::console::Output;
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::options::CommonOptions;
 use crate::output::json::Json;
 use crate::output::log::Log;
-use crate::output::questions::{Question, ask};
+use crate::output::questions::Question;
 use crate::output::text::Units;
+use crate::person::Person;
 use crate::reporter::Reporter;
 
 /// What an address may name.
@@ -39,8 +40,8 @@ pub struct Context<'a> {
     pub reporter: Arc<Reporter>,
     /// Where data goes.
     pub stdout: &'a mut Output,
-    /// Answers questions.
-    pub prompt: &'a mut dyn Prompt,
+    /// Answers questions and gives passphrases.
+    pub person: Person<'a>,
     /// The command line as it was given, with the name of the program.
     pub command_line: &'a [OsString],
     /// The directory in which the command was started.
@@ -101,8 +102,8 @@ impl Context<'_> {
     }
 
     /// Asks a question and returns whether the answer was yes.
-    pub fn ask(&mut self, question: &Question<'_>) -> bool {
-        ask(question, self.reporter.log(), self.environment, self.prompt)
+    pub fn ask(&self, question: &Question<'_>) -> bool {
+        self.person.ask(question)
     }
 
     /// Writes data to stdout.

@@ -17,6 +17,7 @@ pub mod exit_code;
 pub mod options;
 pub mod output;
 pub mod passphrase;
+pub mod person;
 pub mod reporter;
 pub mod world;
 
@@ -36,6 +37,7 @@ use exit_code::{Class, ExitCode};
 use options::Invocation;
 use options::arguments::deprecations;
 use output::log::{Log, LogSettings};
+use person::Person;
 use reporter::Reporter;
 
 /// The version of Borg whose behaviour this is; other programs compare it.
@@ -141,7 +143,7 @@ fn carry_out(
         common,
         reporter: Arc::clone(&reporter),
         stdout: &mut streams.stdout,
-        prompt: streams.prompt.as_mut(),
+        person: Person::new(environment, Arc::clone(&reporter), streams.prompt),
         command_line,
         directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
     };

@@ -218,7 +218,7 @@ mod tests {
     fn most_options_take_the_last_value_and_some_only_one() {
         let create: create::Create =
             parsed("r::a p -C zstd -C lz4 --info --debug --list --list").unwrap();
-        assert_eq!(create.archive.compression, "lz4");
+        assert_eq!(create.archive.compression.to_string(), "lz4");
         assert_eq!(create.common.level(), crate::output::log::Level::Debug);
         let mut twice: create::Create =
             parsed("r::a p --files-cache disabled --files-cache mtime,size").unwrap();

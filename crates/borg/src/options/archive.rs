@@ -1,5 +1,8 @@
 //! Options about how the data of a new archive is stored.
 
+use fastness_format::chunker::ChunkerParams;
+use fastness_format::compress::CompressionSpec;
+
 use super::only_one;
 use crate::error::CommandError;
 
@@ -18,18 +21,18 @@ pub struct ArchiveOptions {
     pub checkpoint_interval: u64,
     /// Cut files by ALGO,PARAMETERS, such as buzhash,19,23,21,4095 or fixed,4194304
     #[arg(long, value_name = "PARAMS", action = clap::ArgAction::Append)]
-    chunker_params: Vec<String>,
+    chunker_params: Vec<ChunkerParams>,
     /// Compress by this algorithm (see "borg help compression")
     #[arg(short = 'C', long, value_name = "COMPRESSION", default_value = "lz4")]
-    pub compression: String,
+    pub compression: CompressionSpec,
 }
 
 impl ArchiveOptions {
-    /// Returns the text of `--chunker-params`.
+    /// Returns how files are cut.
     ///
     /// # Errors
     /// When it was given twice.
-    pub fn chunker_params(&self) -> Result<Option<String>, CommandError> {
-        only_one("--chunker-params", &self.chunker_params)
+    pub fn chunker_params(&self) -> Result<ChunkerParams, CommandError> {
+        Ok(only_one("--chunker-params", &self.chunker_params)?.unwrap_or_default())
     }
 }
