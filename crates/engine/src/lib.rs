@@ -9,4 +9,5 @@ pub mod event;
 pub mod keys;
 pub mod parallel;
 pub mod security;
+pub mod select;
 pub mod world;
