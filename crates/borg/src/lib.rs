@@ -116,7 +116,7 @@ fn carry_out(
 ) -> ExitCode {
     let common = action.common().clone();
     let outputs = action.outputs();
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(common.umask));
+    fastness_sys::process::set_umask(common.umask);
     let settings = LogSettings {
         level: common.level(),
         json: common.log_json,
