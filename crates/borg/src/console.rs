@@ -61,9 +61,7 @@ fn columns() -> usize {
         .and_then(|text| text.parse().ok());
     said.filter(|columns| *columns > 0)
         .or_else(|| {
-            rustix::termios::tcgetwinsize(io::stderr())
-                .ok()
-                .map(|size| size.ws_col.into())
+            fastness_sys::process::terminal_size(io::stderr()).map(|(columns, _)| columns.into())
         })
         .filter(|columns| *columns > 0)
         .unwrap_or(80)

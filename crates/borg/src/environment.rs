@@ -9,6 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use fastness_engine::directories::Directories;
 use zeroize::Zeroizing;
 
 use crate::exit_code::Scheme;
@@ -34,21 +35,6 @@ impl fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Secret(..)")
     }
-}
-
-/// Where Borg keeps what belongs to a user and not to a repository.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Directories {
-    /// The home directory, or what stands in for it.
-    pub base: PathBuf,
-    /// Local caches, one directory per repository.
-    pub cache: PathBuf,
-    /// Configuration.
-    pub config: PathBuf,
-    /// What was last known of each repository.
-    pub security: PathBuf,
-    /// Key files.
-    pub keys: PathBuf,
 }
 
 /// Where passphrases come from, in the order in which they are tried.
@@ -95,6 +81,8 @@ pub struct Environment {
     pub username: Option<String>,
     /// `BORG_HOST_ID`: names this host in locks.
     pub host_id: Option<String>,
+    /// The home directory, or what stands in for it.
+    pub base: PathBuf,
     /// Where Borg keeps its own files.
     pub directories: Directories,
     /// `BORG_KEY_FILE`: the key file to use, wherever it is.
@@ -112,9 +100,13 @@ pub struct Environment {
 impl Environment {
     /// Reads the variables of this process.
     pub fn from_process() -> Self {
-        let home = std::env::home_dir();
-        let uid = rustix_uid();
-        Self::from_variables(std::env::vars_os(), home.as_deref(), uid)
+        let user = fastness_sys::users::current_user();
+        let home = user.as_ref().map(|user| user.home.as_path());
+        let uid = match fastness_sys::process::is_root() {
+            true => 0,
+            false => user.as_ref().map_or(u32::MAX, |user| user.uid),
+        };
+        Self::from_variables(std::env::vars_os(), home, uid)
     }
 
     /// Takes the variables given; `home` stands in where `HOME` is missing.
@@ -153,7 +145,8 @@ impl Environment {
             .text("BORG_FILES_CACHE_TTL")
             .and_then(|text| text.trim().parse().ok());
         environment.workarounds = environment.read_workarounds();
-        environment.directories = environment.read_directories(home, effective_uid);
+        environment.base = environment.read_base(home, effective_uid);
+        environment.directories = environment.read_directories();
         environment
     }
 
@@ -189,28 +182,26 @@ impl Environment {
         }
     }
 
-    /// `BORG_BASE_DIR` wins over the home directory and switches the XDG variables off; the more
-    /// specific variables win over both.
-    fn read_directories(&self, home: Option<&Path>, effective_uid: u32) -> Directories {
-        let base_override = self
-            .path("BORG_BASE_DIR")
-            .filter(|path| !path.as_os_str().is_empty());
-        let xdg = |name: &str| match base_override {
+    /// `BORG_BASE_DIR` wins over the home directory.
+    fn read_base(&self, home: Option<&Path>, effective_uid: u32) -> PathBuf {
+        let own_home = self
+            .directory("HOME")
+            // A mount helper may leave root's home to an ordinary user.
+            .filter(|path| effective_uid == 0 || path != Path::new("/root"));
+        self.directory("BORG_BASE_DIR")
+            .or(own_home)
+            .or_else(|| home.map(Path::to_owned))
+            .unwrap_or_else(|| PathBuf::from("."))
+    }
+
+    /// `BORG_BASE_DIR` switches the XDG variables off; the more specific variables win over both.
+    fn read_directories(&self) -> Directories {
+        let xdg = |name: &str| match self.directory("BORG_BASE_DIR") {
             None => self.path(name),
             Some(_) => None,
         };
-        let own_home = self
-            .path("HOME")
-            .filter(|path| !path.as_os_str().is_empty())
-            // A mount helper may leave root's home to an ordinary user.
-            .filter(|path| effective_uid == 0 || path != Path::new("/root"));
-        let base = base_override
-            .clone()
-            .or(own_home)
-            .or_else(|| home.map(Path::to_owned))
-            .unwrap_or_else(|| PathBuf::from("."));
-        let cache_home = xdg("XDG_CACHE_HOME").unwrap_or_else(|| base.join(".cache"));
-        let config_home = xdg("XDG_CONFIG_HOME").unwrap_or_else(|| base.join(".config"));
+        let cache_home = xdg("XDG_CACHE_HOME").unwrap_or_else(|| self.base.join(".cache"));
+        let config_home = xdg("XDG_CONFIG_HOME").unwrap_or_else(|| self.base.join(".config"));
         let config = self
             .path("BORG_CONFIG_DIR")
             .unwrap_or_else(|| config_home.join("borg"));
@@ -225,16 +216,12 @@ impl Environment {
                 .path("BORG_KEYS_DIR")
                 .unwrap_or_else(|| config.join("keys")),
             config,
-            base,
         }
     }
-}
 
-/// Returns the effective user of this process; the owner of a fresh process directory tells it
-/// without unsafe code.
-fn rustix_uid() -> u32 {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self").map_or(0, |metadata| metadata.uid())
+    fn directory(&self, name: &str) -> Option<PathBuf> {
+        self.path(name).filter(|path| !path.as_os_str().is_empty())
+    }
 }
 
 #[cfg(test)]
@@ -256,7 +243,7 @@ mod tests {
         let xdg = environment(&[("XDG_CONFIG_HOME", "/etc/x"), ("BORG_CACHE_DIR", "/c")]);
         assert_eq!(xdg.directories.security, Path::new("/etc/x/borg/security"));
         assert_eq!(xdg.directories.cache, Path::new("/c"));
-        assert_eq!(xdg.directories.base, Path::new("/home/ann"));
+        assert_eq!(xdg.base, Path::new("/home/ann"));
     }
 
     #[test]
@@ -269,7 +256,7 @@ mod tests {
     #[test]
     fn roots_home_is_not_taken_by_others() {
         assert_eq!(
-            environment(&[("HOME", "/root")]).directories.base,
+            environment(&[("HOME", "/root")]).base,
             Path::new("/home/ann")
         );
     }

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use fastness_engine::keys::{KeyError, NonceError};
+use fastness_engine::security::SecurityError;
 use fastness_repository::RepositoryError;
 use fastness_repository::local::lock::LockError;
 
@@ -62,6 +64,17 @@ impl CommandError {
     /// The message id of errors in the command line; they are told like those of the parser.
     pub const USAGE: &'static str = "Usage";
 
+    /// Makes an error of one from below, with its causes. What has no name of its own in Borg is
+    /// a general error.
+    pub fn told(msgid: &str, error: &dyn std::error::Error) -> Self {
+        let text = with_causes(error);
+        match msgid {
+            "Error" => Self::general(text),
+            "CommandError" => Self::command(text),
+            _ => Self::new(msgid, text),
+        }
+    }
+
     /// Adds the next step.
     #[must_use]
     pub fn hinted(mut self, hint: impl Into<String>) -> Self {
@@ -86,7 +99,7 @@ impl std::error::Error for CommandError {}
 
 impl From<RepositoryError> for CommandError {
     fn from(error: RepositoryError) -> Self {
-        let new = Self::new(error.msgid(), error.to_string());
+        let new = Self::told(error.msgid(), &error);
         match &error {
             RepositoryError::DoesNotExist(_) => {
                 new.hinted("make it with: borg init --encryption repokey-blake2 REPOSITORY")
@@ -104,8 +117,52 @@ impl From<RepositoryError> for CommandError {
 
 impl From<LockError> for CommandError {
     fn from(error: LockError) -> Self {
-        Self::new(error.msgid(), error.to_string())
+        Self::told(error.msgid(), &error)
     }
+}
+
+impl From<KeyError> for CommandError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Repository(error) => error.into(),
+            KeyError::Unencrypted => Self::command(error),
+            KeyError::UnrelatedIdHash => Self::general(error),
+            KeyError::KeyfileNotFound { .. } => Self::told(error.msgid(), &error)
+                .hinted("name the file by BORG_KEY_FILE, or the directory by BORG_KEYS_DIR"),
+            error => Self::told(error.msgid(), &error),
+        }
+    }
+}
+
+impl From<NonceError> for CommandError {
+    fn from(error: NonceError) -> Self {
+        Self::told(error.msgid(), &error)
+    }
+}
+
+impl From<SecurityError> for CommandError {
+    fn from(error: SecurityError) -> Self {
+        Self::told(error.msgid(), &error)
+    }
+}
+
+/// Returns the text of an error and of what caused it.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = match error.downcast_ref() {
+            Some(error) => system_text(error),
+            None => error.to_string(),
+        };
+        // A text that repeats its cause needs no second telling.
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// Describes a system error as Python does: `[Errno 2] No such file or directory: 'path'`.
@@ -142,6 +199,19 @@ mod tests {
             "[Errno 2] No such file or directory: '/x'"
         );
         assert_eq!(system_text(&error), "No such file or directory");
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let error = SecurityError::Io {
+            action: "cannot update the security database",
+            path: "/x/nonce".into(),
+            source: std::io::Error::from_raw_os_error(28),
+        };
+        assert_eq!(
+            CommandError::from(error).message,
+            "Error: /x/nonce: cannot update the security database: No space left on device"
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod output;
 pub mod passphrase;
 pub mod person;
 pub mod reporter;
+pub mod signals;
 pub mod world;
 
 use std::ffi::OsString;
@@ -116,7 +117,8 @@ fn carry_out(
 ) -> ExitCode {
     let common = action.common().clone();
     let outputs = action.outputs();
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(common.umask));
+    fastness_sys::process::set_umask(common.umask);
+    signals::listen_to_questions();
     let settings = LogSettings {
         level: common.level(),
         json: common.log_json,
@@ -153,6 +155,7 @@ fn carry_out(
             .flush()
             .map_err(|error| context::stdout_failed(&error))
     });
+    let result = result.map_err(|error| signals::cause_of_end().unwrap_or(error));
     if let Err(error) = &result {
         report(entry, error, &reporter);
         reporter.raise(error.exit_code(environment.scheme));

@@ -2,6 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use fastness_engine::keys::{KeyError, Passphrase, PassphraseSource};
+use fastness_engine::security;
+
 use crate::console::Prompt;
 use crate::environment::{Environment, Secret};
 use crate::output::questions::{self, Question};
@@ -41,40 +44,113 @@ impl<'a> Person<'a> {
         )
     }
 
-    /// Returns the passphrase that is given without asking.
-    ///
-    /// # Errors
-    /// When the command that should print it fails; the text says how.
-    pub fn given_passphrase(&self) -> Result<Option<Secret>, String> {
-        passphrase::given(self.environment)
+    fn prompt(&self) -> MutexGuard<'_, Box<dyn Prompt>> {
+        self.prompt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PassphraseSource for Person<'_> {
+    fn given(&self) -> Result<Option<Passphrase>, KeyError> {
+        let given = passphrase::given(self.environment).map_err(KeyError::Passcommand)?;
+        Ok(given.as_ref().map(engine_passphrase))
     }
 
-    /// Returns the passphrase that is given for new keys only.
-    pub fn given_new_passphrase(&self) -> Option<Secret> {
-        self.environment.passphrases.new_passphrase.clone()
+    fn given_new(&self) -> Option<Passphrase> {
+        self.environment
+            .passphrases
+            .new_passphrase
+            .as_ref()
+            .map(engine_passphrase)
     }
 
-    /// Asks for a passphrase; the error says why nobody could be asked.
-    ///
-    /// # Errors
-    /// When there is nobody.
-    pub fn typed_passphrase(&self, text: &str) -> Result<Secret, String> {
-        let typed = self.prompt().secret(text);
-        typed.ok_or_else(|| passphrase::nobody_to_ask(self.environment))
+    fn prompt(&self, text: &str) -> Result<Passphrase, KeyError> {
+        match self.prompt().secret(text) {
+            Some(typed) => Ok(engine_passphrase(&typed)),
+            None => Err(KeyError::NoPassphrase(passphrase::nobody_to_ask(
+                self.environment,
+            ))),
+        }
     }
 
-    /// Says something beside the log.
-    pub fn tell(&self, text: &str) {
+    fn tell(&self, text: &str) {
         self.reporter.log().write(text, "\n");
     }
 
-    /// Offers to show a passphrase that was just typed twice.
-    pub fn offer_display(&self, text: &str) {
-        let mut prompt = self.prompt();
-        passphrase::offer_display(text, self.reporter.log(), self.environment, prompt.as_mut());
+    fn offer_display(&self, passphrase: &Passphrase) {
+        let text = String::from_utf8_lossy(passphrase.reveal());
+        let log = self.reporter.log();
+        passphrase::offer_display(&text, log, self.environment, self.prompt().as_mut());
+    }
+}
+
+fn engine_passphrase(secret: &Secret) -> Passphrase {
+    Passphrase::new(secret.reveal())
+}
+
+impl security::Questions for Person<'_> {
+    fn ask(&self, question: &security::Question) -> bool {
+        Person::ask(
+            self,
+            &Question {
+                message: &question.message,
+                variable: question.variable,
+                no_message: question.no_message,
+                invalid_message: question.invalid_message,
+                ..Question::default()
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::tests::Script;
+    use crate::exit_code::Scheme;
+    use crate::output::log::{LogSettings, tests::log};
+    use crate::output::text::Units;
+
+    fn asked(
+        answers: &[&str],
+        variables: &[(&str, &str)],
+    ) -> (Result<Passphrase, KeyError>, String) {
+        let (log, buffer) = log(LogSettings::default());
+        let variables = variables
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        let environment = Environment::from_variables(variables, None, 0);
+        let reporter = Arc::new(Reporter::new(log, Scheme::Legacy, Units::Decimal));
+        let person = Person::new(&environment, reporter, Box::new(Script::new(answers)));
+        (
+            fastness_engine::keys::passphrase::new(&person),
+            buffer.text(),
+        )
     }
 
-    fn prompt(&self) -> MutexGuard<'_, Box<dyn Prompt>> {
-        self.prompt.lock().unwrap_or_else(PoisonError::into_inner)
+    #[test]
+    fn a_new_passphrase_is_typed_twice() {
+        let (passphrase, text) = asked(&["a", "b", "c", "c", "n"], &[]);
+        assert_eq!(passphrase.unwrap().reveal(), b"c");
+        assert!(text.contains("Passphrases do not match"), "{text}");
+        assert!(!text.contains("between double-quotes"), "{text}");
+    }
+
+    #[test]
+    fn without_anybody_the_error_tells_which_variables_are_missing() {
+        let (passphrase, _) = asked(&[], &[]);
+        assert_eq!(
+            passphrase.unwrap_err().to_string(),
+            "Cannot acquire a passphrase: BORG_PASSPHRASE is not set. \
+             BORG_PASSCOMMAND is not set. Interactive password query failed."
+        );
+    }
+
+    #[test]
+    fn a_passphrase_is_shown_only_when_wanted() {
+        let (_, text) = asked(&["c", "c"], &[("BORG_DISPLAY_PASSPHRASE", "y")]);
+        assert!(
+            text.contains("Your passphrase (between double-quotes): \"c\""),
+            "{text}"
+        );
     }
 }

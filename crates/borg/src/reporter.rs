@@ -3,7 +3,7 @@
 //! One reporter per run, shared by all threads: it owns the logger, shows progress, and gathers
 //! the warnings from which the exit code follows.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fastness_engine::event::{Event, Level, Monitor, Warning};
@@ -11,7 +11,8 @@ use fastness_engine::event::{Event, Level, Monitor, Warning};
 use crate::exit_code::{ExitCode, Outcome, Scheme};
 use crate::output::log::Log;
 use crate::output::progress::{Progress, Share};
-use crate::output::text::Units;
+use crate::output::text::{Units, replace_foreign};
+use crate::signals;
 
 /// Shows what happens and remembers what went wrong.
 pub struct Reporter {
@@ -22,6 +23,7 @@ pub struct Reporter {
     progress: Mutex<Progress>,
     outcome: Mutex<Outcome>,
     interrupted: AtomicBool,
+    questions_answered: AtomicU32,
 }
 
 impl Reporter {
@@ -35,6 +37,7 @@ impl Reporter {
             progress: Mutex::new(Progress::default()),
             outcome: Mutex::new(Outcome::default()),
             interrupted: AtomicBool::new(false),
+            questions_answered: AtomicU32::new(signals::questions()),
         }
     }
 
@@ -70,7 +73,7 @@ impl Reporter {
 
     /// Asks the running operation to end as soon as it can.
     pub fn interrupt(&self) {
-        self.interrupted.store(true, Ordering::SeqCst);
+        self.interrupted.store(true, Ordering::Relaxed);
     }
 
     fn file_status(&self, status: char, path: &[u8]) {
@@ -80,6 +83,14 @@ impl Reporter {
         };
         if shown {
             self.log.file_status(status, path);
+        }
+    }
+
+    /// Tells where the work is, if somebody asked since the last time (SIGUSR1).
+    fn answer_question(&self, path: &[u8]) {
+        let asked = signals::questions();
+        if self.questions_answered.swap(asked, Ordering::Relaxed) != asked {
+            self.log.info("borg.archiver", replace_foreign(path));
         }
     }
 
@@ -108,6 +119,7 @@ impl Monitor for Reporter {
                 self.log.log(level, logger, &message, msgid);
             }
             Event::ArchiveProgress { stats, path } => {
+                self.answer_question(path);
                 self.progress(|progress, log| progress.archive(log, self.units, &stats, path));
             }
             Event::ArchiveFinished { .. } => {
@@ -139,7 +151,7 @@ impl Monitor for Reporter {
     }
 
     fn interrupted(&self) -> bool {
-        self.interrupted.load(Ordering::SeqCst)
+        self.interrupted.load(Ordering::Relaxed) || signals::end_wanted()
     }
 }
 

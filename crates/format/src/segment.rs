@@ -160,6 +160,14 @@ impl EntryHeader {
         }
     }
 
+    /// Returns what the entry does.
+    ///
+    /// # Errors
+    /// [`DamageKind::UnknownTag`].
+    pub fn tag(&self) -> Result<Tag, DamageKind> {
+        Tag::from_byte(self.tag).ok_or(DamageKind::UnknownTag(self.tag))
+    }
+
     /// Checks the size against the limits.
     ///
     /// # Errors

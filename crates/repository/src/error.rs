@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use fastness_format::id::ChunkId;
 
+use crate::local::lock::LockError;
+
 /// Why an operation on a repository failed.
 ///
 /// Every one of them ends the operation: what was not committed is rolled back.
@@ -92,9 +94,12 @@ pub enum RepositoryError {
     /// The nonce file holds something else than a number.
     #[error("Repository has an invalid nonce file: {0}")]
     InvalidNonce(String),
-    /// A write operation without the exclusive lock.
-    #[error("{0} is not locked exclusively")]
-    NotExclusive(String),
+    /// An earlier step of the transaction failed; it can only be rolled back.
+    #[error("an earlier write to {0} failed, nothing of this transaction is kept")]
+    Aborted(String),
+    /// The lock could not be taken or released.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// A server reported an error of a kind not known here.
     #[error("{message}")]
     Remote {
@@ -137,11 +142,12 @@ impl RepositoryError {
             Self::PathPermissionDenied(_) => "Repository.PathPermissionDenied",
             Self::StorageQuotaExceeded { .. } => "Repository.StorageQuotaExceeded",
             Self::Integrity(_) => "IntegrityError",
+            Self::Lock(error) => error.msgid(),
             Self::Remote { class, .. } => class,
             Self::AppendOnly(_)
             | Self::NonceMismatch
             | Self::InvalidNonce(_)
-            | Self::NotExclusive(_)
+            | Self::Aborted(_)
             | Self::Io { .. } => "Error",
         }
     }

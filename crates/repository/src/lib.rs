@@ -4,11 +4,12 @@
 //! durable together at a commit; after a crash the last commit is what there is. It knows nothing
 //! of keys, items or archives: what it stores is opaque to it.
 //!
-//! [`Repository`] is the interface; the store on a file system of this machine implements it.
+//! [`Repository`] is the interface, [`local`] the store on a file system of this machine.
 
 pub mod error;
 pub mod local;
 pub mod monitor;
+mod storage;
 
 use std::sync::Arc;
 use std::time::Duration;

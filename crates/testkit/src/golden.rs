@@ -55,6 +55,11 @@ impl Golden {
         self.path.join("repo")
     }
 
+    /// Makes the client a stranger to this repository, as if it had never seen it.
+    pub fn forget(&self) {
+        let _ = fs::remove_dir_all(self.path.join("security"));
+    }
+
     /// Returns the recorded text of this name, when there is one.
     pub fn expected(&self, name: &str) -> Option<String> {
         let bytes = fs::read(self.path.join("expected").join(name)).ok()?;

@@ -31,7 +31,6 @@ pub fn at(run: Run, point: KillPoint) -> Outcome {
     run.under([
         "strace".to_owned(),
         "-f".to_owned(),
-        "--seccomp-bpf".to_owned(),
         "-qq".to_owned(),
         "-o/dev/null".to_owned(),
         format!("-etrace={syscalls}"),

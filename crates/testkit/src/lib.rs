@@ -7,6 +7,7 @@
 //! - [`Borg`] is a program that answers to Borg's command line: ours or an official one;
 //! - [`Outcome`] is what a run of it gave, to be asserted;
 //! - [`source_tree`] makes files of every kind that Borg archives, [`Tree`] compares two trees;
+//! - [`forge`] makes hostile archives;
 //! - [`golden`] unpacks the repositories below `testdata/`;
 //! - [`NonceLedger`] finds counter values used twice, [`kill`] ends programs at chosen system calls.
 #![allow(
@@ -17,6 +18,7 @@
     reason = "a helper of tests fails the test by panicking"
 )]
 
+pub mod forge;
 pub mod golden;
 pub mod kill;
 mod nonces;

@@ -19,7 +19,7 @@ const PUT: u8 = 0;
 const ENCRYPTED_TYPES: [u8; 5] = [0, 1, 3, 4, 5];
 
 /// Every counter range seen so far in one repository.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct NonceLedger {
     /// start → (end, MAC of the object)
     ranges: BTreeMap<u64, (u64, Vec<u8>)>,
@@ -98,7 +98,7 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
     )
 }
 
-/// Returns the objects of a segment's PUT entries, up to the first torn entry.
+/// Returns the objects of a segment's intact PUT entries, up to the first torn entry.
 fn objects(bytes: &[u8]) -> Vec<&[u8]> {
     let mut found = Vec::new();
     let Some(mut rest) = bytes.strip_prefix(MAGIC) else {
@@ -109,12 +109,40 @@ fn objects(bytes: &[u8]) -> Vec<&[u8]> {
         if size < HEADER || size > rest.len() {
             break;
         }
-        if rest[8] == PUT && size >= HEADER + KEY {
+        let crc = u32::from_le_bytes(rest[..4].try_into().expect("four bytes"));
+        if rest[8] == PUT && size >= HEADER + KEY && crc == crc32(&rest[4..size]) {
             found.push(&rest[HEADER + KEY..size]);
         }
         rest = &rest[size..];
     }
     found
+}
+
+/// CRC-32 as zlib computes it.
+fn crc32(bytes: &[u8]) -> u32 {
+    const fn table() -> [u32; 256] {
+        let mut table = [0; 256];
+        let mut index = 0;
+        while index < 256 {
+            let mut value = index as u32;
+            let mut bit = 0;
+            while bit < 8 {
+                value = if value & 1 == 1 {
+                    0xedb8_8320 ^ (value >> 1)
+                } else {
+                    value >> 1
+                };
+                bit += 1;
+            }
+            table[index] = value;
+            index += 1;
+        }
+        table
+    }
+    const TABLE: [u32; 256] = table();
+    !bytes.iter().fold(!0, |crc, &byte| {
+        TABLE[(crc as u8 ^ byte) as usize] ^ (crc >> 8)
+    })
 }
 
 #[cfg(test)]
@@ -127,6 +155,11 @@ mod tests {
         bytes.extend(counter.to_be_bytes());
         bytes.extend(vec![0; len]);
         bytes
+    }
+
+    #[test]
+    fn the_checksum_is_that_of_zlib() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
     }
 
     #[test]

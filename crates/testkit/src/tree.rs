@@ -135,6 +135,22 @@ impl Tree {
         self
     }
 
+    /// Returns the tree as Borg 1.x can bring it back: times are kept between 1970 and 2038,
+    /// and a symlink with several names becomes several symlinks.
+    pub fn as_archived(self) -> Tree {
+        const LAST_SECOND: i64 = 2_147_310_847;
+        self.map(|_, entry| {
+            match entry.mtime.0 {
+                ..0 => entry.mtime = (0, 0),
+                LAST_SECOND.. => entry.mtime = (LAST_SECOND, 0),
+                _ => {}
+            }
+            if entry.kind == Kind::Symlink {
+                entry.hardlink_of = None;
+            }
+        })
+    }
+
     /// Lists the differences in words; empty when the trees are equal. Holes do not count.
     pub fn differences(&self, other: &Tree) -> Vec<String> {
         let mut found = Vec::new();

@@ -1,0 +1,75 @@
+//! Signals: what Ctrl-C, a polite kill and "how far are you?" do to a run.
+//!
+//! A run dies of a signal as any program does, until an operation begins that can end well: while
+//! a [`Watch`] lives, the first signal asks it to end (the reporter tells it), a second one kills.
+
+use fastness_sys::process::Signal;
+
+use crate::error::CommandError;
+use crate::exit_code::ExitCode;
+
+const ENDING: [Signal; 3] = [Signal::Interrupt, Signal::Terminate, Signal::Hangup];
+
+/// Counts the signals that end a run instead of dying of them, as long as it lives.
+#[must_use]
+pub struct Watch(());
+
+impl Watch {
+    /// Begins to count.
+    pub fn begin() -> Self {
+        for signal in ENDING {
+            // What cannot be watched kills, as before.
+            let _ = signal.watch();
+        }
+        Self(())
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        for signal in ENDING {
+            let _ = signal.unwatch();
+        }
+    }
+}
+
+/// Takes the signals that only ask for news, so that they kill nothing.
+pub fn listen_to_questions() {
+    let _ = Signal::User1.watch();
+    let _ = Signal::User2.watch();
+}
+
+/// Returns how often somebody asked for news.
+pub fn questions() -> u32 {
+    Signal::User1.count()
+}
+
+/// Tells whether a signal asked the run to end. From then on a second one kills it.
+pub fn end_wanted() -> bool {
+    let wanted = ENDING.iter().any(|signal| signal.count() > 0);
+    if wanted {
+        for signal in ENDING {
+            let _ = signal.unwatch();
+        }
+    }
+    wanted
+}
+
+/// Returns the error of a run that a signal other than Ctrl-C ended.
+pub fn cause_of_end() -> Option<CommandError> {
+    let (name, text) = if Signal::Terminate.count() > 0 {
+        ("Signal.SIGTERM", "Received SIGTERM")
+    } else if Signal::Hangup.count() > 0 {
+        ("Signal.SIGHUP", "Received SIGHUP.")
+    } else {
+        return None;
+    };
+    let signal = if name == "Signal.SIGTERM" {
+        Signal::Terminate
+    } else {
+        Signal::Hangup
+    };
+    let mut error = CommandError::new(name, text);
+    error.exit = u8::try_from(signal.number()).ok().map(ExitCode::signal);
+    Some(error)
+}

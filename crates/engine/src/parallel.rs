@@ -1,0 +1,117 @@
+//! Work on many things at once whose results are wanted in order.
+
+use std::collections::BTreeMap;
+
+use crossbeam_channel::bounded;
+
+/// Applies `map` to all inputs on `threads` threads and hands the results to `consume` on this
+/// thread, in the order of the inputs. At most `window` inputs are under way, so that memory is
+/// bounded by that many inputs and results.
+///
+/// # Errors
+/// The first error of `consume`; nothing more is begun then.
+pub fn ordered<I, O, E>(
+    threads: usize,
+    window: usize,
+    inputs: impl Iterator<Item = I>,
+    map: impl Fn(I) -> O + Sync,
+    mut consume: impl FnMut(O) -> Result<(), E>,
+) -> Result<(), E>
+where
+    I: Send,
+    O: Send,
+{
+    if threads < 2 {
+        for input in inputs {
+            consume(map(input))?;
+        }
+        return Ok(());
+    }
+    let window = window.max(threads);
+    let (to_workers, inbox) = bounded::<(usize, I)>(window);
+    let (to_consumer, results) = bounded::<(usize, O)>(window);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (inbox, to_consumer, map) = (inbox.clone(), to_consumer.clone(), &map);
+            scope.spawn(move || {
+                for (index, input) in inbox {
+                    if to_consumer.send((index, map(input))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop((inbox, to_consumer));
+        let mut inputs = inputs.enumerate();
+        let (mut under_way, mut next) = (0, 0);
+        let mut early = BTreeMap::new();
+        loop {
+            while under_way < window {
+                let Some(input) = inputs.next() else { break };
+                if to_workers.send(input).is_err() {
+                    break;
+                }
+                under_way += 1;
+            }
+            if under_way == 0 {
+                return Ok(());
+            }
+            let Ok((index, result)) = results.recv() else {
+                // Workers end early only by a panic, which the scope passes on.
+                return Ok(());
+            };
+            early.insert(index, result);
+            while let Some(result) = early.remove(&next) {
+                next += 1;
+                under_way -= 1;
+                consume(result)?;
+            }
+        }
+    })
+}
+
+/// The number of threads that make sense here: one a core.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_arrive_in_the_order_of_the_inputs() {
+        for threads in [1, 2, 7] {
+            let mut seen = Vec::new();
+            let outcome: Result<(), ()> = ordered(
+                threads,
+                5,
+                0..200u32,
+                |number| {
+                    if number % 3 == 0 {
+                        std::thread::yield_now();
+                    }
+                    number * 2
+                },
+                |number| {
+                    seen.push(number);
+                    Ok(())
+                },
+            );
+            assert_eq!(outcome, Ok(()));
+            assert!(seen.iter().copied().eq((0..200).map(|number| number * 2)));
+        }
+    }
+
+    #[test]
+    fn the_first_error_ends_it() {
+        let outcome = ordered(
+            4,
+            8,
+            0..1000,
+            |number| number,
+            |number| if number == 10 { Err(number) } else { Ok(()) },
+        );
+        assert_eq!(outcome, Err(10));
+    }
+}
