@@ -9,6 +9,8 @@ pub mod directories;
 pub mod event;
 pub mod keys;
 pub mod parallel;
+pub mod prune;
 pub mod security;
 pub mod select;
+pub mod times;
 pub mod world;

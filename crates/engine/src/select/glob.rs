@@ -104,7 +104,8 @@ pub(super) fn compile(mut tokens: Vec<Token>) -> Compiled {
     }
 }
 
-fn regex(tokens: &[Token], strict: bool) -> String {
+/// Appends nothing after the last token: the expression matches the beginning of a text.
+pub(super) fn regex(tokens: &[Token], strict: bool) -> String {
     let mut out = String::from(r"(?s)\A");
     for token in tokens {
         match token {

@@ -10,7 +10,9 @@
 //! | is this path included? go into this directory? | [`patterns`] |
 //! | is this directory a cache, or marked by a file? | [`tags`] |
 //! | under which name is it stored? | [`roots`] |
+//! | which archives are meant? | [`archive_glob`] |
 
+pub mod archive_glob;
 mod fnmatch;
 mod glob;
 pub mod pattern_file;
