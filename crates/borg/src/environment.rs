@@ -106,7 +106,11 @@ impl Environment {
             true => 0,
             false => user.as_ref().map_or(u32::MAX, |user| user.uid),
         };
-        Self::from_variables(std::env::vars_os(), home, uid)
+        let mut environment = Self::from_variables(std::env::vars_os(), home, uid);
+        environment.key_file = environment
+            .key_file
+            .map(|path| std::path::absolute(&path).unwrap_or(path));
+        environment
     }
 
     /// Takes the variables given; `home` stands in where `HOME` is missing.

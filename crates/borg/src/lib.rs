@@ -8,6 +8,7 @@
 //! [`commands`], gives it a [`context::Context`] and turns what comes back
 //! into messages and an exit code.
 
+pub mod access;
 pub mod commands;
 pub mod console;
 pub mod context;

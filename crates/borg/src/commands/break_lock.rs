@@ -2,6 +2,12 @@
 
 use std::ffi::OsString;
 
+use fastness_repository::Repository;
+use fastness_repository::local::lock::break_lock;
+
+use crate::commands::Action;
+use crate::context::{Context, Wanted};
+use crate::error::CommandError;
 use crate::options::CommonOptions;
 
 /// Remove the locks of a repository and its cache
@@ -12,8 +18,27 @@ use crate::options::CommonOptions;
 pub struct BreakLock {
     /// The repository
     #[arg(value_name = "REPOSITORY")]
-    pub location: Option<OsString>,
+    location: Option<OsString>,
     /// Options of all commands.
     #[command(flatten)]
-    pub common: CommonOptions,
+    common: CommonOptions,
+}
+
+impl Action for BreakLock {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+
+    fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
+        let location =
+            context.location("REPOSITORY", self.location.as_deref(), Wanted::Repository)?;
+        let place = context.place(location)?;
+        let repository = context.open_repository(&place, None)?;
+        break_lock(repository.path())?;
+        let cache = context.environment.directories.cache_of(&repository.id());
+        if cache.is_dir() {
+            break_lock(&cache)?;
+        }
+        Ok(())
+    }
 }

@@ -126,7 +126,10 @@ impl Entry {
 }
 
 /// All commands.
-pub static COMMANDS: &[Entry] = &[Entry::new::<help::Help>(&["help"])];
+pub static COMMANDS: &[Entry] = &[
+    Entry::new::<break_lock::BreakLock>(&["break-lock"]),
+    Entry::new::<help::Help>(&["help"]),
+];
 
 /// Returns the words of all commands, in the order of the table.
 pub fn words() -> Vec<&'static [&'static str]> {

@@ -1,0 +1,188 @@
+//! How commands get at repositories: where they are, who locks them, which key opens them.
+//!
+//! The pieces are the engine's; here they are put together with what the environment, the options
+//! and the person say.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fastness_engine::keys::KeyContext;
+use fastness_engine::security::{CachedFacts, SecurityManager};
+use fastness_format::id::RepositoryId;
+use fastness_format::location::Location;
+use fastness_repository::local::lock::{LockIdentity, LockKind, LockWait};
+use fastness_repository::local::{LocalRepository, LockOptions, OpenOptions};
+
+use crate::context::Context;
+use crate::error::CommandError;
+
+/// A repository by its address, with the names that follow from it.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The address.
+    pub location: Location,
+    /// The path on this machine.
+    pub path: PathBuf,
+    /// The form by which it is recognised.
+    pub canonical: Vec<u8>,
+    /// The same as text.
+    pub name: String,
+    key_file_name: String,
+}
+
+impl Context<'_> {
+    /// Finds the names of a repository.
+    ///
+    /// # Errors
+    /// When it is not on this machine.
+    pub fn place(&self, location: Location) -> Result<Place, CommandError> {
+        let path = self.local_path(&location)?;
+        let canonical = location.canonical(self.directory.as_os_str().as_bytes());
+        Ok(Place {
+            path: self.directory.join(path),
+            name: String::from_utf8_lossy(&canonical).into_owned(),
+            key_file_name: location.key_file_name(),
+            canonical,
+            location,
+        })
+    }
+
+    /// Returns how this process takes locks.
+    pub fn lock_options(&self, kind: LockKind) -> LockOptions {
+        LockOptions {
+            kind,
+            wait: self.lock_wait(),
+            identity: self.lock_identity(),
+        }
+    }
+
+    /// Returns how long to wait for a lock.
+    pub fn lock_wait(&self) -> LockWait {
+        let seconds = u64::try_from(self.common.lock_wait).unwrap_or(0);
+        LockWait::UpTo(Duration::from_secs(seconds))
+    }
+
+    /// Returns who holds the locks of this run.
+    pub fn lock_identity(&self) -> LockIdentity {
+        let host_id = self.environment.host_id.clone().unwrap_or_else(|| {
+            let full = fastness_sys::host::full_name(&fastness_sys::host::host_name());
+            let number = fastness_sys::host::hardware_address().unwrap_or_default();
+            format!("{}@{number}", String::from_utf8_lossy(&full))
+        });
+        LockIdentity {
+            host_id,
+            pid: fastness_sys::process::own_pid(),
+            thread: 0,
+        }
+    }
+
+    /// Returns how a repository is opened; without a kind of lock, unlocked.
+    pub fn open_options(&self, kind: Option<LockKind>) -> OpenOptions {
+        OpenOptions {
+            lock: kind
+                .filter(|_| !self.common.bypass_lock)
+                .map(|kind| self.lock_options(kind)),
+            append_only: false,
+            storage_quota: None,
+            monitor: Arc::<crate::reporter::Reporter>::clone(&self.reporter),
+            now: SystemTime::now,
+        }
+    }
+
+    /// Opens a repository, without a key.
+    ///
+    /// # Errors
+    /// When it cannot be opened or locked.
+    pub fn open_repository(
+        &self,
+        place: &Place,
+        kind: Option<LockKind>,
+    ) -> Result<LocalRepository, CommandError> {
+        Ok(LocalRepository::open(&place.path, self.open_options(kind))?)
+    }
+
+    /// Returns what keys need to know of their surroundings.
+    pub fn key_context<'b>(&'b self, place: &'b Place) -> KeyContext<'b> {
+        KeyContext {
+            directories: &self.environment.directories,
+            key_file: self.environment.key_file.as_deref(),
+            key_file_name: &place.key_file_name,
+            repository: &place.name,
+            passphrases: &self.person,
+            monitor: self.reporter.as_ref(),
+            without_key: self.environment.workarounds.authenticated_no_key,
+        }
+    }
+
+    /// Returns what keeps and checks what is known of a repository.
+    pub fn security<'b>(&'b self, place: &'b Place, id: RepositoryId) -> SecurityManager<'b> {
+        let directories = &self.environment.directories;
+        SecurityManager::new(directories, id, &place.canonical, self.reporter.as_ref())
+    }
+
+    /// Returns what the local cache of Borg itself says about a repository, if there is one.
+    pub fn cached_facts(&self, id: &RepositoryId) -> Option<CachedFacts> {
+        let path = self.environment.directories.cache_of(id).join("config");
+        cached_facts(&std::fs::read(path).ok()?)
+    }
+}
+
+/// Reads the config of a cache.
+fn cached_facts(config: &[u8]) -> Option<CachedFacts> {
+    let mut facts = None;
+    for line in config.split(|byte| *byte == b'\n') {
+        if let Some(section) = line.strip_prefix(b"[") {
+            facts = match section.trim_ascii_end() {
+                b"cache]" => Some(CachedFacts::default()),
+                _ if facts.is_some() => break,
+                _ => None,
+            };
+            continue;
+        }
+        let (Some(facts), Some(at)) = (&mut facts, line.iter().position(|byte| *byte == b'='))
+        else {
+            continue;
+        };
+        let Some((name, value)) = line.split_at_checked(at) else {
+            continue;
+        };
+        let value = value.strip_prefix(b"=").unwrap_or(value).trim_ascii();
+        let text = || Some(String::from_utf8_lossy(value).into_owned());
+        match name.trim_ascii() {
+            b"previous_location" => facts.previous_location = Some(value.to_vec()),
+            b"key_type" => facts.key_type = text(),
+            b"timestamp" => facts.timestamp = text(),
+            _ => {}
+        }
+    }
+    facts
+}
+
+/// Returns bytes as the system takes them.
+pub fn os(bytes: &[u8]) -> &OsStr {
+    OsStr::from_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_config_of_a_cache_is_read_up_to_the_next_section() {
+        let facts = cached_facts(
+            b"[cache]\nversion = 1\nprevious_location = /mnt/r = x\ntimestamp = 2026\n\
+              key_type = 5\n[integrity]\nkey_type = 9\n",
+        )
+        .unwrap();
+        assert_eq!(
+            facts.previous_location.as_deref(),
+            Some(b"/mnt/r = x".as_slice())
+        );
+        assert_eq!(facts.timestamp.as_deref(), Some("2026"));
+        assert_eq!(facts.key_type.as_deref(), Some("5"));
+        assert_eq!(cached_facts(b"nothing"), None);
+    }
+}
