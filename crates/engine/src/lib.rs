@@ -3,14 +3,20 @@
 //! Knows no terminal, no environment and no command line: callers give options, a clock, random
 //! bytes and a [`event::Monitor`].
 
+pub mod archives;
 pub mod attributes;
 pub mod cache;
+pub mod catalogue;
+pub mod create;
 pub mod directories;
+pub mod error;
 pub mod event;
 pub mod keys;
+pub mod objects;
 pub mod parallel;
 pub mod prune;
 pub mod security;
 pub mod select;
+pub mod session;
 pub mod times;
 pub mod world;

@@ -8,7 +8,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode, OFlags, RawDir, openat};
 use rustix::io::Errno;
@@ -190,6 +190,9 @@ fn kind_of(kind: FileType) -> Option<FileKind> {
         FileType::Unknown => return None,
     })
 }
+
+/// The working directory, as what relative paths refer to.
+pub const HERE: BorrowedFd<'static> = rustix::fs::CWD;
 
 /// Opens the directory `name` in `directory` for reading; a symlink is refused.
 ///

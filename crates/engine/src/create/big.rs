@@ -1,0 +1,296 @@
+//! Files of more than one chunk: read and cut by one worker, stored by all.
+//!
+//! The worker that reads sends its chunks off in groups; whoever is free takes them through the
+//! stages. When too much content is in memory the reader works on groups itself. Results are put
+//! together in the order of the file.
+
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use fastness_format::item::Item;
+use fastness_sys::file;
+
+use super::FileChunker;
+use super::crew::Crew;
+use super::entry::{FileToRead, ReadFile, ReadItem};
+use super::lister::Lister;
+use super::queue::{Priority, lock};
+use super::read::{self, OpenFile};
+use super::stages::{Bench, StoredChunk};
+use crate::error::{EngineError, SourceError};
+
+/// Bytes asked for by one read.
+const READ_BYTES: usize = 1 << 20;
+/// Chunks that go through the stages together: as many as BLAKE2b has SIMD lanes.
+const GROUP: usize = 4;
+/// A group is sent off when it has this many bytes, though it has fewer chunks.
+const GROUP_BYTES: usize = 8 << 20;
+/// How long a waiting thread sleeps before it looks around.
+const MOMENT: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Default)]
+struct Progress {
+    /// Groups in order; none while they are under way.
+    groups: Vec<Option<Vec<StoredChunk>>>,
+    under_way: usize,
+    /// Whether the reader is to stop reading for a while, and whether it does.
+    pause: bool,
+    paused: bool,
+    begun: bool,
+    /// What the item says of the file, once it was opened.
+    item: Option<Item>,
+    end: Option<(bool, Result<ReadItem, SourceError>)>,
+}
+
+/// A file that is being read.
+#[derive(Debug)]
+pub struct BigFile {
+    file: Mutex<Option<FileToRead>>,
+    progress: Mutex<Progress>,
+    changed: Condvar,
+}
+
+impl BigFile {
+    /// Lets a worker read the file.
+    pub fn spawn<'env>(
+        crew: &Crew<'env>,
+        lister: &'env Lister<'env>,
+        file: FileToRead,
+    ) -> Arc<Self> {
+        let big = Arc::new(Self {
+            file: Mutex::new(Some(file)),
+            progress: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let reader = Arc::clone(&big);
+        crew.spawn(Priority::Normal, move |crew, bench| {
+            if let Err(error) = reader.read(crew, bench, lister) {
+                crew.fail(error);
+            }
+        });
+        big
+    }
+
+    /// Tells whether everything is read and stored.
+    pub fn is_complete(&self) -> bool {
+        let progress = lock(&self.progress);
+        progress.end.is_some() && progress.under_way == 0
+    }
+
+    /// Waits a moment for the end.
+    pub fn wait(&self) {
+        let progress = lock(&self.progress);
+        if progress.end.is_none() || progress.under_way > 0 {
+            drop(self.changed.wait_timeout(progress, MOMENT));
+        }
+    }
+
+    /// Returns the result of a file that is complete.
+    pub fn take(&self) -> Option<ReadFile> {
+        let mut progress = lock(&self.progress);
+        let (opened, outcome) = progress.end.take()?;
+        let groups = std::mem::take(&mut progress.groups);
+        Some(ReadFile {
+            file: lock(&self.file).take()?,
+            opened,
+            outcome,
+            chunks: groups.into_iter().flatten().flatten().collect(),
+        })
+    }
+
+    /// Makes the reader stop, waits until what it read is stored, and returns the item and all
+    /// chunks so far; none when the file was not opened yet. [`BigFile::resume`] must follow.
+    pub fn pause(&self, failed: impl Fn() -> bool) -> Option<(Item, Vec<StoredChunk>)> {
+        let mut progress = lock(&self.progress);
+        progress.pause = true;
+        while progress.under_way > 0
+            || !(progress.paused || progress.end.is_some() || !progress.begun)
+        {
+            if failed() {
+                return None;
+            }
+            progress = self
+                .changed
+                .wait_timeout(progress, MOMENT)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        let item = progress.item.clone()?;
+        let chunks = progress.groups.iter().flatten().flatten();
+        Some((item, chunks.copied().collect()))
+    }
+
+    /// Lets the reader go on.
+    pub fn resume(&self) {
+        lock(&self.progress).pause = false;
+        self.changed.notify_all();
+    }
+
+    /// Stops here as long as a checkpoint is being made. What the checkpoint waits for may be in
+    /// the queue with no other worker to take it, so this one does.
+    fn rest<'env>(&self, crew: &Crew<'env>, bench: &mut Bench) {
+        let mut progress = lock(&self.progress);
+        while progress.pause && !crew.failed() {
+            progress.paused = true;
+            self.changed.notify_all();
+            drop(progress);
+            let helped = crew.help(bench);
+            progress = lock(&self.progress);
+            if !helped && progress.pause {
+                progress = self
+                    .changed
+                    .wait_timeout(progress, Duration::from_millis(5))
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+            }
+        }
+        progress.paused = false;
+        progress.begun = true;
+    }
+
+    fn read<'env>(
+        self: &Arc<Self>,
+        crew: &Crew<'env>,
+        bench: &mut Bench,
+        lister: &Lister<'env>,
+    ) -> Result<(), EngineError> {
+        self.rest(crew, bench);
+        let opened = match lock(&self.file).as_ref() {
+            Some(file) => read::open(lister, file),
+            None => return Ok(()),
+        };
+        let end = match opened {
+            Err(error) => (false, Err(error)),
+            Ok(open) => {
+                lock(&self.progress).item = Some(open.item.clone());
+                let content = for_each_chunk(crew, bench, lister, &open, |crew, bench, group| {
+                    self.send(crew, group);
+                    self.rest(crew, bench);
+                    Ok(())
+                })?;
+                (true, content.and_then(|()| read::close(lister, open)))
+            }
+        };
+        lock(&self.progress).end = Some(end);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    fn send(self: &Arc<Self>, crew: &Crew<'_>, group: Vec<Vec<u8>>) {
+        let mut progress = lock(&self.progress);
+        let index = progress.groups.len();
+        progress.groups.push(None);
+        progress.under_way += 1;
+        drop(progress);
+        let big = Arc::clone(self);
+        crew.spawn(Priority::Urgent, move |crew, bench| {
+            match store(crew, bench, group) {
+                Ok(stored) => {
+                    let mut progress = lock(&big.progress);
+                    progress.under_way -= 1;
+                    if let Some(place) = progress.groups.get_mut(index) {
+                        *place = Some(stored);
+                    }
+                    drop(progress);
+                    big.changed.notify_all();
+                }
+                Err(error) => crew.fail(error),
+            }
+        });
+    }
+}
+
+/// Stores a group whose bytes were taken from the content budget, and gives them back.
+fn store(
+    crew: &Crew<'_>,
+    bench: &mut Bench,
+    group: Vec<Vec<u8>>,
+) -> Result<Vec<StoredChunk>, EngineError> {
+    let chunks: Vec<&[u8]> = group.iter().map(Vec::as_slice).collect();
+    let stored = crew.store.store(bench, &chunks)?;
+    let bytes = group.iter().map(Vec::len).sum();
+    drop(group);
+    crew.content.give(bytes);
+    Ok(stored)
+}
+
+/// What reading one file gives: its item or what is wrong with it, and the chunks stored.
+type Outcome = (Result<ReadItem, SourceError>, Vec<StoredChunk>);
+
+/// Reads an open file on this thread alone.
+///
+/// # Errors
+/// When the operation fails; a problem of the file is in the result.
+pub(super) fn read_big(
+    crew: &Crew<'_>,
+    bench: &mut Bench,
+    lister: &Lister<'_>,
+    open: OpenFile,
+) -> Result<Outcome, EngineError> {
+    let mut chunks = Vec::new();
+    let content = for_each_chunk(crew, bench, lister, &open, |crew, bench, group| {
+        chunks.extend(store(crew, bench, group)?);
+        Ok(())
+    })?;
+    Ok((content.and_then(|()| read::close(lister, open)), chunks))
+}
+
+/// Reads and cuts a file, and hands its chunks on in groups whose bytes are taken from the budget.
+fn for_each_chunk<'env>(
+    crew: &Crew<'env>,
+    bench: &mut Bench,
+    lister: &Lister<'_>,
+    open: &OpenFile,
+    mut hand_on: impl FnMut(&Crew<'env>, &mut Bench, Vec<Vec<u8>>) -> Result<(), EngineError>,
+) -> Result<Result<(), SourceError>, EngineError> {
+    let mut cutter = lister.cutter();
+    let mut rest: Vec<u8> = Vec::new();
+    let mut group: Vec<Vec<u8>> = Vec::new();
+    let mut group_bytes = 0;
+    let mut end = false;
+    while !end {
+        match file::read_some(open.fd.as_fd(), &mut rest, READ_BYTES) {
+            Ok(got) => end = got == 0,
+            Err(error) => {
+                crew.content.give(group_bytes);
+                return Ok(Err(SourceError::io("read", error)));
+            }
+        }
+        while !rest.is_empty() {
+            let Some(len) = cutter.next_cut(&rest, end) else {
+                break;
+            };
+            let mut tail = Vec::with_capacity(rest.len() - len + READ_BYTES);
+            tail.extend_from_slice(rest.get(len..).unwrap_or_default());
+            rest.truncate(len);
+            if !crew.content.try_take(len) {
+                // Waiting while holding a group that nobody else may work on could last for ever.
+                if !group.is_empty() {
+                    hand_on(crew, bench, std::mem::take(&mut group))?;
+                    group_bytes = 0;
+                }
+                if !crew.take_content(len, bench) {
+                    return Err(EngineError::Abandoned);
+                }
+            }
+            group_bytes += len;
+            group.push(std::mem::replace(&mut rest, tail));
+            if group.len() == GROUP || group_bytes >= GROUP_BYTES {
+                hand_on(crew, bench, std::mem::take(&mut group))?;
+                group_bytes = 0;
+            }
+        }
+    }
+    if !group.is_empty() {
+        hand_on(crew, bench, group)?;
+    }
+    Ok(Ok(()))
+}
+
+impl FileChunker {
+    /// Tells whether chunks end only where the content says so.
+    pub fn is_content_defined(&self) -> bool {
+        matches!(self, Self::Buzhash(_))
+    }
+}

@@ -1,0 +1,518 @@
+//! The thread that walks the trees in order and so decides what the archive looks like.
+//!
+//! Directories are opened and looked at by workers, some ahead of where the walk stands; the walk
+//! itself goes depth first, entries by inode number, as Borg's does. Files to be read go to the
+//! workers in that order too, small ones in batches; everything joins [`Pending`] in that order.
+
+use std::collections::{HashSet, VecDeque};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use fastness_sys::directory::HERE;
+
+use fastness_sys::stat::{self, FileKind, Stat};
+
+use super::Root;
+use super::big::BigFile;
+use super::crew::Crew;
+use super::entry::{
+    Directory, EntriesSlot, Entry, FileToRead, LinkedItem, NameList, Opened, OpenedSlot, ReadFile,
+    ReadyItem, SkippedInodes, WalkRoot,
+};
+use super::lister::{Lister, OpenRequest};
+use super::pending::{FurtherName, Pending};
+use super::queue::{Priority, Slot};
+use super::read::read_batch;
+use crate::error::{EngineError, SourceError};
+
+/// Files of up to this size are read in batches; with the usual chunker they are one chunk each.
+const SMALL_FILE_BYTES: u64 = (512 << 10) + 4095;
+/// A batch of small files goes to a worker when it has this many bytes ...
+const BATCH_BYTES: u64 = 1 << 20;
+/// ... or this many files.
+const BATCH_FILES: usize = 32;
+/// Things that may wait for their turn before the walk stops for the first of them.
+const WINDOW: usize = 1024;
+/// Names that one task looks at.
+pub(super) const RUN_OF_NAMES: usize = 256;
+
+/// A directory the walk stands in.
+struct Frame {
+    directory: Arc<Directory>,
+    status: Option<char>,
+    /// Runs of entries asked for and not begun, in order.
+    ahead: VecDeque<EntriesSlot>,
+    /// The next name that no run asked for covers.
+    next_name: usize,
+    run: Vec<Option<Entry>>,
+    cursor: usize,
+    /// Where in the run to look for directories that are not asked for yet.
+    prefetch: usize,
+}
+
+impl Frame {
+    /// Begins with the first run of names, already looked at.
+    fn new(directory: Arc<Directory>, status: Option<char>, first: Vec<Entry>) -> Self {
+        Self {
+            status,
+            ahead: VecDeque::new(),
+            next_name: directory.names.len().min(RUN_OF_NAMES),
+            run: first.into_iter().map(Some).collect(),
+            cursor: 0,
+            prefetch: 0,
+            directory,
+        }
+    }
+}
+
+/// The walk.
+pub struct Conductor<'w, 'env> {
+    crew: &'w Crew<'env>,
+    lister: &'env Lister<'env>,
+    /// What joins the archive.
+    pub pending: Pending<'env>,
+    frames: Vec<Frame>,
+    opening: usize,
+    batch: Vec<FileToRead>,
+    batch_bytes: u64,
+    batch_slot: Arc<Slot<Vec<ReadFile>>>,
+    /// Inodes with several names of which one was met.
+    linked_inodes: HashSet<(u64, u64)>,
+    skipped: SkippedInodes,
+    /// Called now and then; may make a checkpoint.
+    tick: &'w mut dyn FnMut(&mut Pending<'env>) -> Result<(), EngineError>,
+}
+
+impl<'w, 'env> Conductor<'w, 'env> {
+    /// Stands before the first root.
+    pub fn new(
+        crew: &'w Crew<'env>,
+        lister: &'env Lister<'env>,
+        pending: Pending<'env>,
+        skipped: SkippedInodes,
+        tick: &'w mut dyn FnMut(&mut Pending<'env>) -> Result<(), EngineError>,
+    ) -> Self {
+        Self {
+            crew,
+            lister,
+            pending,
+            frames: Vec::new(),
+            opening: 0,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            batch_slot: Arc::default(),
+            linked_inodes: HashSet::new(),
+            skipped,
+            tick,
+        }
+    }
+
+    /// Walks one root to its end.
+    ///
+    /// # Errors
+    /// When the operation failed; problems of single files only warn.
+    pub fn walk(&mut self, root: &Root) -> Result<(), EngineError> {
+        let stat = match stat::stat_path(root.path.as_slice()) {
+            Ok(stat) => stat,
+            Err(error) => {
+                let error = SourceError::io("stat", error);
+                self.pending.failed(error, root.path.clone());
+                return Ok(());
+            }
+        };
+        let directory = Arc::new(Directory {
+            path: Vec::new(),
+            fd: None,
+            names: NameList::Given(CString::new(root.path.clone()).into_iter().collect()),
+            root: Arc::new(WalkRoot {
+                root: root.clone(),
+                only_device: self.lister.options.one_file_system.then_some(stat.device),
+                skipped: self.skipped.clone(),
+            }),
+        });
+        if let Some(entry) = self.lister.root(&directory, &stat) {
+            self.frames.push(Frame::new(directory, None, vec![entry]));
+            self.run()?;
+        }
+        // Having been here, the walk never comes back, even if the root is named twice.
+        self.skipped.insert((stat.inode, stat.device));
+        Ok(())
+    }
+
+    /// Ends the walk: everything joins the archive.
+    ///
+    /// # Errors
+    /// When the operation failed.
+    pub fn finish(mut self) -> Result<Pending<'env>, EngineError> {
+        self.send_batch();
+        self.settle(0)?;
+        Ok(self.pending)
+    }
+
+    fn run(&mut self) -> Result<(), EngineError> {
+        while let Some(frame) = self.frames.last_mut() {
+            let index = frame.cursor;
+            match frame.run.get_mut(index).and_then(Option::take) {
+                Some(entry) => {
+                    frame.cursor += 1;
+                    self.entry(entry)?;
+                }
+                None => self.next_run()?,
+            }
+            if self.pending.len() > WINDOW {
+                if !self.batch.is_empty() {
+                    self.send_batch();
+                }
+                self.settle(WINDOW / 2)?;
+            }
+            if self.crew.failed() {
+                return Err(EngineError::Abandoned);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets what is complete join the archive, until at most `leave` things wait.
+    fn settle(&mut self, leave: usize) -> Result<(), EngineError> {
+        while !self.pending.settle(self.crew, leave)? {
+            (self.tick)(&mut self.pending)?;
+        }
+        (self.tick)(&mut self.pending)
+    }
+
+    /// Goes on to the next entries of the innermost directory, or leaves it.
+    fn next_run(&mut self) -> Result<(), EngineError> {
+        self.ask_for_runs();
+        let Some(frame) = self.frames.last_mut() else {
+            return Ok(());
+        };
+        if let Some(slot) = frame.ahead.pop_front() {
+            let entries = slot
+                .take(|| self.crew.failed())
+                .ok_or(EngineError::Abandoned)?;
+            frame.run = entries.into_iter().map(Some).collect();
+            frame.cursor = 0;
+            frame.prefetch = 0;
+            self.ask_for_runs();
+            self.ask_for_directories();
+            return Ok(());
+        }
+        if let Some(frame) = self.frames.pop()
+            && let Some(status) = frame.status
+        {
+            self.show(status, frame.directory.path.clone());
+        }
+        Ok(())
+    }
+
+    /// Lets workers look at the next names of the innermost directory.
+    fn ask_for_runs(&mut self) {
+        let Some(frame) = self.frames.last_mut() else {
+            return;
+        };
+        while frame.ahead.len() < 2 * self.crew.threads
+            && frame.next_name < frame.directory.names.len()
+        {
+            let slot = EntriesSlot::default();
+            frame.ahead.push_back(Arc::clone(&slot));
+            let end = (frame.next_name + RUN_OF_NAMES).min(frame.directory.names.len());
+            let names = frame.next_name..end;
+            frame.next_name = end;
+            let directory = Arc::clone(&frame.directory);
+            let lister = self.lister;
+            self.crew.spawn(Priority::Soon, move |_, _| {
+                slot.put(lister.look_at(&directory, names));
+            });
+        }
+    }
+
+    /// Lets workers open the directories that the walk comes to next.
+    fn ask_for_directories(&mut self) {
+        let limit = 4 * self.crew.threads;
+        for depth in (0..self.frames.len()).rev() {
+            while self.opening < limit {
+                let Some(frame) = self.frames.get_mut(depth) else {
+                    return;
+                };
+                let at = frame.prefetch.max(frame.cursor);
+                let Some(entry) = frame.run.get_mut(at) else {
+                    break;
+                };
+                frame.prefetch = at + 1;
+                if let Some(Entry::Directory {
+                    index,
+                    stat,
+                    excluded,
+                    slot: asked @ None,
+                }) = entry
+                {
+                    let request = OpenRequest {
+                        parent: Arc::clone(&frame.directory),
+                        index: *index,
+                        stat: **stat,
+                        excluded: *excluded,
+                    };
+                    let slot = OpenedSlot::default();
+                    *asked = Some(Arc::clone(&slot));
+                    self.open(request, slot);
+                }
+            }
+            if self.opening >= limit {
+                return;
+            }
+        }
+    }
+
+    fn open(&mut self, request: OpenRequest, slot: OpenedSlot) {
+        self.opening += 1;
+        let lister = self.lister;
+        self.crew.spawn(Priority::Soon, move |_, _| {
+            slot.put(lister.open(&request));
+        });
+    }
+
+    fn entry(&mut self, entry: Entry) -> Result<(), EngineError> {
+        let Some(directory) = self.frames.last().map(|frame| Arc::clone(&frame.directory)) else {
+            return Ok(());
+        };
+        match entry {
+            Entry::Excluded { index } => self.show('x', directory.path_of(index)),
+            Entry::Shown { index, status } => self.show(status, directory.path_of(index)),
+            Entry::Failed { index, error } => {
+                self.pending.failed(error, directory.path_of(index));
+            }
+            Entry::Ready(item) => self.ready(&directory, *item)?,
+            Entry::Linked(item) => self.linked(&directory, *item)?,
+            Entry::File {
+                index,
+                stat,
+                key,
+                known,
+            } => {
+                let path = directory.path_of(index);
+                let Some(archived_path) = directory.root.root.stored_path(&path) else {
+                    self.show('x', path);
+                    return Ok(());
+                };
+                self.read(FileToRead {
+                    index,
+                    directory,
+                    archived_path,
+                    path,
+                    stat: *stat,
+                    key,
+                    status: if known { 'M' } else { 'A' },
+                    hardlink_master: false,
+                });
+            }
+            Entry::Directory {
+                index,
+                stat,
+                excluded,
+                slot,
+            } => {
+                let slot = slot.unwrap_or_else(|| {
+                    let slot = OpenedSlot::default();
+                    let request = OpenRequest {
+                        parent: Arc::clone(&directory),
+                        index,
+                        stat: *stat,
+                        excluded,
+                    };
+                    self.open(request, Arc::clone(&slot));
+                    slot
+                });
+                self.ask_for_directories();
+                let opened = slot
+                    .take(|| self.crew.failed())
+                    .ok_or(EngineError::Abandoned)?;
+                self.opening -= 1;
+                self.enter(&directory.path_of(index), opened);
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, path: &[u8], opened: Result<Opened, SourceError>) {
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.pending.failed(error, path.to_vec());
+                return;
+            }
+        };
+        if let Some(item) = &opened.item {
+            self.pending.item(item);
+        }
+        match opened.entries {
+            Some(directory) => {
+                let frame = Frame::new(directory, opened.status, opened.first);
+                self.frames.push(frame);
+                self.ask_for_runs();
+                self.ask_for_directories();
+            }
+            None => {
+                if let Some(status) = opened.status {
+                    self.show(status, path.to_vec());
+                }
+            }
+        }
+    }
+
+    fn ready(&mut self, directory: &Directory, item: ReadyItem) -> Result<(), EngineError> {
+        if let Some(content) = &item.content {
+            self.pending.content(content)?;
+        }
+        if self.lister.options.list {
+            self.pending
+                .status(item.status, directory.path_of(item.index));
+        }
+        self.pending.item(&item.encoded);
+        Ok(())
+    }
+
+    /// Archives an object with several names: the first time with its content, then as a link.
+    fn linked(
+        &mut self,
+        directory: &Arc<Directory>,
+        mut linked: LinkedItem,
+    ) -> Result<(), EngineError> {
+        let path = directory.path_of(linked.index);
+        let Some(archived_path) = directory.root.root.stored_path(&path) else {
+            self.show('x', path);
+            return Ok(());
+        };
+        let inode = (linked.stat.inode, linked.stat.device);
+        linked.item.path.clone_from(&archived_path);
+        let file = FileToRead {
+            index: linked.index,
+            directory: Arc::clone(directory),
+            path,
+            archived_path,
+            stat: linked.stat,
+            key: linked.key.take(),
+            status: if linked.known { 'M' } else { 'A' },
+            hardlink_master: true,
+        };
+        if !self.linked_inodes.insert(inode) {
+            // The content is counted with the first name.
+            if let Some(content) = linked.unchanged.take() {
+                let ids = content.chunks.iter().map(|chunk| chunk.id);
+                self.crew
+                    .store
+                    .claims
+                    .release(ids, &mut self.pending.strays);
+            }
+            self.pending.further_name(FurtherName { linked, file });
+            return Ok(());
+        }
+        linked.item.hardlink_master = Some(true);
+        if let Some(content) = linked.unchanged.take() {
+            self.pending.content(&content)?;
+            let sizes = content.chunks.iter().map(|chunk| u64::from(chunk.size));
+            linked.item.size = Some(sizes.sum());
+            linked.item.chunks = Some(content.chunks);
+        } else if linked.stat.kind() == FileKind::Regular {
+            self.read(file);
+            return Ok(());
+        }
+        self.pending.hard_links.insert(inode, file.archived_path);
+        self.show(linked.status, file.path);
+        self.encoded(&linked)
+    }
+
+    fn encoded(&mut self, linked: &LinkedItem) -> Result<(), EngineError> {
+        let mut encoded = Vec::new();
+        linked.item.encode(&mut encoded);
+        self.pending.item(&encoded);
+        Ok(())
+    }
+
+    fn show(&mut self, status: char, path: Vec<u8>) {
+        if self.lister.options.list {
+            self.pending.status(status, path);
+        }
+    }
+
+    fn read(&mut self, file: FileToRead) {
+        if file.stat.size > SMALL_FILE_BYTES || file.stat.kind() != FileKind::Regular {
+            self.send_batch();
+            let big = BigFile::spawn(self.crew, self.lister, file);
+            self.pending.big(big);
+            return;
+        }
+        if self.batch.is_empty() {
+            self.batch_slot = Arc::default();
+            self.pending.begin_batch(Arc::clone(&self.batch_slot));
+        }
+        self.pending.file();
+        self.batch_bytes += file.stat.size;
+        self.batch.push(file);
+        if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_FILES {
+            self.send_batch();
+        }
+    }
+
+    fn send_batch(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        self.batch_bytes = 0;
+        let files = std::mem::take(&mut self.batch);
+        let slot = Arc::clone(&self.batch_slot);
+        let lister = self.lister;
+        self.crew.spawn(Priority::Normal, move |crew, bench| {
+            match read_batch(crew, bench, lister, files) {
+                Ok(read) => slot.put(read),
+                Err(error) => crew.fail(error),
+            }
+        });
+    }
+}
+
+impl Directory {
+    /// What names are relative to.
+    pub fn at(&self) -> BorrowedFd<'_> {
+        self.fd.as_ref().map_or(HERE, AsFd::as_fd)
+    }
+
+    /// The name with this index.
+    pub fn name(&self, index: usize) -> &CStr {
+        self.names.get(index).unwrap_or_default()
+    }
+
+    /// The path of the name with this index.
+    pub fn path_of(&self, index: usize) -> Vec<u8> {
+        join(&self.path, self.name(index).to_bytes())
+    }
+}
+
+/// Joins a directory and a name, as `os.path.join` and `normpath` together do.
+pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    if directory.is_empty() || directory == b"." {
+        return name.to_vec();
+    }
+    let mut path = Vec::with_capacity(directory.len() + 1 + name.len());
+    path.extend_from_slice(directory);
+    if !directory.ends_with(b"/") {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    path
+}
+
+/// Tells whether two looks at an object saw the same one.
+pub(super) fn same_object(before: &Stat, now: &Stat) -> Result<(), SourceError> {
+    if before.mode & 0o170_000 != now.mode & 0o170_000 {
+        return Err(SourceError::race(
+            "file type changed (race condition), skipping file",
+        ));
+    }
+    if before.inode != now.inode {
+        return Err(SourceError::race(
+            "file inode changed (race condition), skipping file",
+        ));
+    }
+    Ok(())
+}

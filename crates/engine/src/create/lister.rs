@@ -1,0 +1,371 @@
+//! Looking at directories and their entries, on any thread.
+//!
+//! A [`Lister`] knows what is to be taken and what the last run remembered. It changes nothing and
+//! may run ahead of the walk; what depends on the order (hard links, roots walked before) is left
+//! to the conductor. An unchanged file costs one stat and one listing of its extended attributes:
+//! it is not opened.
+
+use std::cell::RefCell;
+use std::ffi::CString;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use fastness_format::item::Item;
+use fastness_sys::directory::{self, DirectoryReader, Listing, Order};
+use fastness_sys::file;
+use fastness_sys::stat::{self, FileKind, Stat};
+
+use super::claims::Claims;
+use super::conductor::{RUN_OF_NAMES, join, same_object};
+use super::entry::{
+    Directory, Entry, FileStamp, LinkedItem, NameList, Opened, ReadyContent, ReadyItem, WalkRoot,
+};
+use super::read::Cutter;
+use super::{CreateOptions, FileChunker};
+use crate::attributes::{self, Attributes, Names};
+use crate::cache::files::{FileKey, FilesCache, Known};
+use crate::error::SourceError;
+use crate::select::tags::{self, TagRules};
+
+/// A directory that is to be opened.
+#[derive(Debug)]
+pub struct OpenRequest {
+    /// The directory it is in.
+    pub parent: Arc<Directory>,
+    /// Its name there.
+    pub index: usize,
+    /// What stat said of it.
+    pub stat: Stat,
+    /// Whether it is only searched for included entries.
+    pub excluded: bool,
+}
+
+/// Looks at the file system for one create.
+pub struct Lister<'a> {
+    /// What the caller wants.
+    pub options: &'a CreateOptions,
+    /// How files are cut.
+    pub chunker: &'a FileChunker,
+    /// What the last run remembered.
+    pub files: &'a FilesCache,
+    /// Which chunks are there.
+    pub claims: &'a Claims,
+    /// Names of users and groups.
+    pub names: &'a Names,
+    /// Working directory, to which relative paths are joined for the files cache.
+    pub cwd: &'a [u8],
+}
+
+impl<'a> Lister<'a> {
+    /// How metadata is read.
+    pub(super) fn attributes(&self) -> Attributes<'a> {
+        Attributes {
+            options: self.options.attributes,
+            names: self.names,
+        }
+    }
+
+    /// What finds the chunks of a file.
+    pub(super) fn cutter(&self) -> Cutter<'a> {
+        Cutter::new(self.chunker)
+    }
+
+    /// Looks at a root. None when it is not to be archived.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn root(&self, directory: &Arc<Directory>, stat: &Stat) -> Option<Entry> {
+        self.entry(directory, 0, Some(*stat))
+    }
+
+    /// Opens a directory, collects its metadata and looks at the first of its entries.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is something else by now.
+    pub fn open(&self, request: &OpenRequest) -> Result<Opened, SourceError> {
+        let parent = &request.parent;
+        let path = parent.path_of(request.index);
+        let fd = directory::open_directory(parent.at(), parent.name(request.index))
+            .map_err(|error| SourceError::io("dir_open", error))?;
+        let now = stat::stat_open(fd.as_fd()).map_err(|error| SourceError::io("fstat", error))?;
+        same_object(&request.stat, &now)?;
+        let root = Arc::clone(&parent.root);
+        let recurse = root.only_device.is_none_or(|device| device == now.device);
+        let tags = if recurse {
+            tags_of(fd.as_fd(), &self.options.tags)
+        } else {
+            Vec::new()
+        };
+        let tagged = !tags.is_empty();
+        let archived = !request.excluded && (!tagged || self.options.tags.keep_exclude_tags);
+        let (item, status) = if archived {
+            self.directory_item(&root, &path, fd.as_fd(), &now)?
+        } else {
+            (None, None)
+        };
+        let names = match (recurse, tagged) {
+            (true, false) => NameList::Read(list(fd.as_fd())?),
+            (true, true) if archived => NameList::Given(tags),
+            _ => NameList::Given(Vec::new()),
+        };
+        let entries = Arc::new(Directory {
+            path,
+            fd: Some(fd),
+            names,
+            root,
+        });
+        let first = 0..entries.names.len().min(RUN_OF_NAMES);
+        Ok(Opened {
+            item,
+            status: match (tagged, request.excluded) {
+                (true, false) => Some('x'),
+                _ => status,
+            },
+            first: self.look_at(&entries, first),
+            entries: Some(entries),
+        })
+    }
+
+    /// The encoded item of a directory and its status letter.
+    fn directory_item(
+        &self,
+        root: &WalkRoot,
+        path: &[u8],
+        fd: BorrowedFd<'_>,
+        stat: &Stat,
+    ) -> Result<(Option<Vec<u8>>, Option<char>), SourceError> {
+        if self.options.dry_run {
+            return Ok((None, Some('-')));
+        }
+        let Some(archived_path) = root.root.stored_path(path) else {
+            return Ok((None, Some('x')));
+        };
+        let mut item = Item {
+            path: archived_path,
+            ..Item::default()
+        };
+        attributes::read_open(fd, stat, &self.attributes(), &mut item)?;
+        Ok((Some(encode(&item)), Some('d')))
+    }
+
+    /// Looks at some of the entries of a directory.
+    pub fn look_at(&self, directory: &Arc<Directory>, names: Range<usize>) -> Vec<Entry> {
+        names
+            .filter_map(|index| self.entry(directory, index, None))
+            .collect()
+    }
+
+    /// Looks at one entry. None for what is passed over in silence.
+    fn entry(&self, directory: &Arc<Directory>, index: usize, stat: Option<Stat>) -> Option<Entry> {
+        let path = directory.path_of(index);
+        let decision = self.options.patterns.check(&path);
+        if !decision.included && !decision.recurse {
+            // Not even looked at: that could be what the user excluded it for.
+            return Some(Entry::Excluded { index });
+        }
+        let stat = match stat.map_or_else(|| self.stat(directory, index), Ok) {
+            Ok(stat) => stat,
+            Err(error) => return Some(Entry::Failed { index, error }),
+        };
+        let is_directory = stat.kind() == FileKind::Directory;
+        if !decision.included && !is_directory {
+            return Some(Entry::Excluded { index });
+        }
+        if directory.root.skipped.contains(&(stat.inode, stat.device)) {
+            return None;
+        }
+        if self.options.exclude_nodump && stat.flags.is_some_and(|flags| flags.nodump) {
+            return Some(Entry::Excluded { index });
+        }
+        if is_directory {
+            return Some(Entry::Directory {
+                index,
+                stat: Box::new(stat),
+                excluded: !decision.included,
+                slot: None,
+            });
+        }
+        self.object(directory, index, path, stat)
+    }
+
+    fn stat(&self, directory: &Directory, index: usize) -> Result<Stat, SourceError> {
+        stat::stat_entry(directory.at(), directory.name(index))
+            .map_err(|error| SourceError::io("stat", error))
+    }
+
+    /// Looks at anything but a directory.
+    fn object(
+        &self,
+        directory: &Arc<Directory>,
+        index: usize,
+        path: Vec<u8>,
+        stat: Stat,
+    ) -> Option<Entry> {
+        let status = match stat.kind() {
+            FileKind::Regular => 'A',
+            FileKind::Symlink => 's',
+            FileKind::Fifo => 'f',
+            FileKind::CharacterDevice => 'c',
+            FileKind::BlockDevice => 'b',
+            _ => return None,
+        };
+        if self.options.dry_run {
+            return Some(Entry::Shown { index, status: '-' });
+        }
+        let Some(archived_path) = directory.root.root.stored_path(&path) else {
+            return Some(Entry::Excluded { index });
+        };
+        let (key, unchanged, known) = if stat.kind() == FileKind::Regular {
+            self.remembered(&path, &stat)
+        } else {
+            (None, None, false)
+        };
+        let linked = stat.links > 1 && stat.kind().is_hardlinkable();
+        if stat.kind() == FileKind::Regular && !linked && unchanged.is_none() {
+            return Some(Entry::File {
+                index,
+                stat: Box::new(stat),
+                key,
+                known,
+            });
+        }
+        let item = match self.item(directory, index, archived_path, &stat) {
+            Ok(item) => item,
+            Err(error) => return Some(Entry::Failed { index, error }),
+        };
+        let status = if unchanged.is_some() { 'U' } else { status };
+        if linked {
+            return Some(Entry::Linked(Box::new(LinkedItem {
+                index,
+                stat,
+                item,
+                status,
+                unchanged,
+                key,
+                known,
+            })));
+        }
+        Some(Entry::Ready(Box::new(ready(
+            index, status, item, unchanged,
+        ))))
+    }
+
+    /// Collects the metadata of an object without opening it.
+    fn item(
+        &self,
+        directory: &Directory,
+        index: usize,
+        archived_path: Vec<u8>,
+        stat: &Stat,
+    ) -> Result<Item, SourceError> {
+        let mut item = Item {
+            path: archived_path,
+            ..Item::default()
+        };
+        let (at, name) = (directory.at(), directory.name(index));
+        if stat.kind() == FileKind::Symlink {
+            let target =
+                file::read_link(at, name).map_err(|error| SourceError::io("readlink", error))?;
+            item.source = Some(target);
+        }
+        attributes::read_entry(at, name, stat, &self.attributes(), &mut item)?;
+        Ok(item)
+    }
+
+    /// Asks the files cache: the key of the file, its content if it is unchanged and still in the
+    /// repository, and whether the cache knew it otherwise.
+    fn remembered(
+        &self,
+        path: &[u8],
+        stat: &Stat,
+    ) -> (Option<FileKey>, Option<ReadyContent>, bool) {
+        if !self.files.mode().is_enabled() {
+            return (None, None, false);
+        }
+        let key = FileKey::new(&join(self.cwd, path));
+        let stamp = self.stamp(stat);
+        let known = self
+            .files
+            .look_up(&key, stamp.inode, stamp.size, stamp.changed);
+        let ids = match known {
+            Known::Unchanged(ids) => ids,
+            Known::Changed => return (Some(key), None, true),
+            Known::No => return (Some(key), None, false),
+        };
+        let mut chunks = Vec::with_capacity(ids.size_hint().0);
+        // A chunk may be lost: then the file is read as if it were modified.
+        let complete = self.claims.table.reference_all(ids, &mut chunks);
+        let content = complete.then_some(ReadyContent { key, stamp, chunks });
+        (Some(key), content, true)
+    }
+
+    /// What the files cache compares.
+    pub(super) fn stamp(&self, stat: &Stat) -> FileStamp {
+        FileStamp {
+            inode: stat.inode,
+            size: stat.size,
+            changed: self.files.mode().changed(stat.ctime, stat.mtime),
+        }
+    }
+}
+
+/// Names of the tags that exclude a directory.
+fn tags_of(fd: BorrowedFd<'_>, rules: &TagRules) -> Vec<CString> {
+    if rules.is_empty() {
+        return Vec::new();
+    }
+    let tags = rules.tags_of(
+        |name| stat::stat_followed(fd, name).is_ok(),
+        |bytes| {
+            let tag = file::open_for_reading(fd, tags::CACHE_TAG_NAME).ok()?;
+            let mut content = Vec::new();
+            file::read_full(tag, &mut content, bytes).ok()?;
+            Some(content)
+        },
+    );
+    tags.into_iter()
+        .filter_map(|name| CString::new(name).ok())
+        .collect()
+}
+
+thread_local! {
+    /// Room for directory entries as the kernel gives them.
+    static ROOM: RefCell<DirectoryReader> = RefCell::new(DirectoryReader::new());
+}
+
+/// Reads the names of a directory, ordered by inode number as Borg does.
+fn list(fd: BorrowedFd<'_>) -> Result<Listing, SourceError> {
+    let mut listing = Listing::new();
+    ROOM.with_borrow_mut(|room| room.read(fd, Order::Inode, &mut listing))
+        .map_err(|error| SourceError::io("scandir", error))?;
+    Ok(listing)
+}
+
+fn ready(index: usize, status: char, mut item: Item, content: Option<ReadyContent>) -> ReadyItem {
+    if item.mode & 0o170_000 != 0o120_000 {
+        item.hardlink_master = Some(false);
+    }
+    if let Some(content) = &content {
+        item.size = Some(
+            content
+                .chunks
+                .iter()
+                .map(|chunk| u64::from(chunk.size))
+                .sum(),
+        );
+        item.chunks = Some(content.chunks.clone());
+    }
+    ReadyItem {
+        index,
+        status,
+        encoded: encode(&item),
+        content,
+    }
+}
+
+fn encode(item: &Item) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(384);
+    item.encode(&mut encoded);
+    encoded
+}

@@ -1,0 +1,290 @@
+//! The work of a create, waiting for a free core; and what carries results back in order.
+//!
+//! [`TaskQueue`] hands tasks to worker threads, the urgent ones first. [`Slot`] is where one result
+//! is put by a worker and taken by the thread that keeps the order. [`Budget`] bounds the bytes
+//! that are under way. All of them end at once when the operation failed: waiting threads return.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long a waiting thread sleeps before it looks whether the operation failed meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Locks, also after a panic of another thread: the data here is valid between any two statements.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// In which order tasks are handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// Holds memory that others wait for.
+    Urgent,
+    /// Another thread waits for the result now, or soon.
+    Soon,
+    /// Anything else, in the order it came.
+    Normal,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    urgent: VecDeque<T>,
+    soon: VecDeque<T>,
+    normal: VecDeque<T>,
+    closed: bool,
+}
+
+impl<T> Waiting<T> {
+    fn next(&mut self) -> Option<T> {
+        self.urgent
+            .pop_front()
+            .or_else(|| self.soon.pop_front())
+            .or_else(|| self.normal.pop_front())
+    }
+}
+
+/// Tasks for worker threads.
+#[derive(Debug)]
+pub struct TaskQueue<T> {
+    waiting: Mutex<Waiting<T>>,
+    arrived: Condvar,
+}
+
+impl<T> Default for TaskQueue<T> {
+    fn default() -> Self {
+        Self {
+            waiting: Mutex::new(Waiting {
+                urgent: VecDeque::new(),
+                soon: VecDeque::new(),
+                normal: VecDeque::new(),
+                closed: false,
+            }),
+            arrived: Condvar::new(),
+        }
+    }
+}
+
+impl<T> TaskQueue<T> {
+    /// Adds a task.
+    pub fn push(&self, priority: Priority, task: T) {
+        let mut waiting = lock(&self.waiting);
+        match priority {
+            Priority::Urgent => waiting.urgent.push_back(task),
+            Priority::Soon => waiting.soon.push_back(task),
+            Priority::Normal => waiting.normal.push_back(task),
+        }
+        drop(waiting);
+        self.arrived.notify_one();
+    }
+
+    /// Waits for a task; none when the queue was closed and is empty.
+    pub fn pop(&self) -> Option<T> {
+        let mut waiting = lock(&self.waiting);
+        loop {
+            let task = waiting.next();
+            if task.is_some() || waiting.closed {
+                return task;
+            }
+            waiting = self
+                .arrived
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Takes a task if there is one.
+    pub fn try_pop(&self) -> Option<T> {
+        lock(&self.waiting).next()
+    }
+
+    /// Takes an urgent task if there is one.
+    pub fn try_pop_urgent(&self) -> Option<T> {
+        lock(&self.waiting).urgent.pop_front()
+    }
+
+    /// Lets the workers end when the queue is empty.
+    pub fn close(&self) {
+        lock(&self.waiting).closed = true;
+        self.arrived.notify_all();
+    }
+
+    /// Drops what waits and lets the workers end.
+    pub fn abandon(&self) {
+        let mut waiting = lock(&self.waiting);
+        waiting.urgent.clear();
+        waiting.soon.clear();
+        waiting.normal.clear();
+        waiting.closed = true;
+        drop(waiting);
+        self.arrived.notify_all();
+    }
+}
+
+/// A place for one result.
+#[derive(Debug)]
+pub struct Slot<T> {
+    result: Mutex<Option<T>>,
+    filled: Condvar,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self {
+            result: Mutex::new(None),
+            filled: Condvar::new(),
+        }
+    }
+}
+
+impl<T> Slot<T> {
+    /// Puts the result.
+    pub fn put(&self, result: T) {
+        *lock(&self.result) = Some(result);
+        self.filled.notify_all();
+    }
+
+    /// Tells whether the result is there.
+    pub fn is_filled(&self) -> bool {
+        lock(&self.result).is_some()
+    }
+
+    /// Waits a moment for the result.
+    pub fn wait(&self) {
+        let result = lock(&self.result);
+        if result.is_none() {
+            drop(self.filled.wait_timeout(result, LOOK_AGAIN));
+        }
+    }
+
+    /// Waits for the result; none when `failed` says that it will not come.
+    pub fn take(&self, failed: impl Fn() -> bool) -> Option<T> {
+        let mut result = lock(&self.result);
+        loop {
+            if let Some(result) = result.take() {
+                return Some(result);
+            }
+            if failed() {
+                return None;
+            }
+            result = self
+                .filled
+                .wait_timeout(result, LOOK_AGAIN)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}
+
+/// Bytes that may be under way at one time.
+#[derive(Debug)]
+pub struct Budget {
+    free: Mutex<usize>,
+    total: usize,
+    released: Condvar,
+}
+
+impl Budget {
+    /// Allows `total` bytes.
+    pub fn new(total: usize) -> Self {
+        Self {
+            free: Mutex::new(total),
+            total,
+            released: Condvar::new(),
+        }
+    }
+
+    /// Takes `bytes` if so many are free. A request beyond the total is granted when nothing else
+    /// is under way, so that it does not wait for ever.
+    pub fn try_take(&self, bytes: usize) -> bool {
+        let mut free = lock(&self.free);
+        let cost = bytes.min(self.total);
+        if *free < cost {
+            return false;
+        }
+        *free -= cost;
+        true
+    }
+
+    /// Takes `bytes`, waiting for them; false when `failed` says that waiting is over.
+    pub fn take(&self, bytes: usize, failed: impl Fn() -> bool) -> bool {
+        loop {
+            if self.try_take(bytes) {
+                return true;
+            }
+            if failed() {
+                return false;
+            }
+            self.wait();
+        }
+    }
+
+    /// Gives `bytes` back.
+    pub fn give(&self, bytes: usize) {
+        let mut free = lock(&self.free);
+        *free = (*free + bytes.min(self.total)).min(self.total);
+        drop(free);
+        self.released.notify_all();
+    }
+
+    /// Waits until something was given back, or a short while.
+    pub fn wait(&self) {
+        let free = lock(&self.free);
+        drop(self.released.wait_timeout(free, LOOK_AGAIN));
+    }
+
+    /// Waits until everything was given back; false when `failed` says that it will not be.
+    pub fn wait_until_all_is_free(&self, failed: impl Fn() -> bool) -> bool {
+        let mut free = lock(&self.free);
+        while *free < self.total {
+            if failed() {
+                return false;
+            }
+            free = self
+                .released
+                .wait_timeout(free, LOOK_AGAIN)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urgent_tasks_come_first_and_a_closed_queue_ends() {
+        let queue = TaskQueue::default();
+        queue.push(Priority::Normal, 1);
+        queue.push(Priority::Soon, 2);
+        queue.push(Priority::Urgent, 3);
+        queue.close();
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(order, [3, 2, 1]);
+    }
+
+    #[test]
+    fn a_budget_never_lends_more_than_it_has() {
+        let budget = Budget::new(10);
+        assert!(budget.try_take(8));
+        assert!(!budget.try_take(3));
+        budget.give(8);
+        assert!(
+            budget.try_take(100),
+            "a request beyond the total is granted alone"
+        );
+        assert!(!budget.try_take(1));
+        budget.give(100);
+        assert!(budget.wait_until_all_is_free(|| true));
+    }
+
+    #[test]
+    fn waiting_ends_when_the_operation_failed() {
+        let slot = Slot::<u8>::default();
+        assert_eq!(slot.take(|| true), None);
+        slot.put(7);
+        assert_eq!(slot.take(|| true), Some(7));
+    }
+}

@@ -1,0 +1,238 @@
+//! Reading files: opened beside their directory, looked at once more, cut into chunks.
+//!
+//! Many small files go through together ([`read_batch`]), so that their ids are computed in SIMD
+//! lanes. What is wrong with a source file stays with that file; what is wrong with the repository
+//! ends the operation. The two come back through different types.
+
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use fastness_format::chunker::Scan;
+use fastness_format::item::Item;
+use fastness_sys::file;
+use fastness_sys::stat::{self, FileKind, Stat};
+
+use super::FilesChanged;
+use super::big::read_big;
+use super::conductor::same_object;
+use super::crew::Crew;
+use super::entry::{FileToRead, ReadFile, ReadItem};
+use super::lister::Lister;
+use super::stages::{Bench, StoredChunk};
+use crate::attributes;
+use crate::error::{EngineError, SourceError};
+
+/// A file that is read beyond this is treated as a big one, whatever its size was before.
+const SMALL_LIMIT: usize = 4 << 20;
+/// Chunks that go through the stages together.
+const GROUP: usize = 64;
+
+/// An open file and what its item says so far.
+pub(super) struct OpenFile {
+    pub fd: OwnedFd,
+    pub stat: Stat,
+    pub item: Item,
+}
+
+/// Opens a file and collects its metadata.
+pub(super) fn open(lister: &Lister<'_>, file: &FileToRead) -> Result<OpenFile, SourceError> {
+    let fd = file::open_for_reading(file.directory.at(), file.directory.name(file.index))
+        .map_err(|error| SourceError::io("open", error))?;
+    let stat = stat::stat_open(fd.as_fd()).map_err(|error| SourceError::io("fstat", error))?;
+    same_object(&file.stat, &stat)?;
+    let mut item = Item {
+        path: file.archived_path.clone(),
+        hardlink_master: Some(file.hardlink_master),
+        ..Item::default()
+    };
+    attributes::read_open(fd.as_fd(), &stat, &lister.attributes(), &mut item)?;
+    if stat.kind() != FileKind::Regular {
+        // A special file whose content is read is archived as a regular file.
+        item.mode = 0o100_000 | (item.mode & 0o7777);
+        item.rdev = None;
+    }
+    Ok(OpenFile { fd, stat, item })
+}
+
+/// Looks at a file again after its content was read.
+pub(super) fn close(lister: &Lister<'_>, open: OpenFile) -> Result<ReadItem, SourceError> {
+    let now = stat::stat_open(open.fd.as_fd()).map_err(|error| SourceError::io("fstat", error))?;
+    let changed = open.stat.kind() == FileKind::Regular
+        && match lister.options.files_changed {
+            FilesChanged::Disabled => false,
+            FilesChanged::Ctime => now.ctime != open.stat.ctime,
+            FilesChanged::Mtime => now.mtime != open.stat.mtime,
+        };
+    Ok(ReadItem {
+        item: open.item,
+        stamp: lister.stamp(&open.stat),
+        changed,
+    })
+}
+
+/// One file of a batch, its content in the batch's buffer.
+struct Buffered {
+    file: FileToRead,
+    opened: bool,
+    outcome: Result<ReadItem, SourceError>,
+    chunks: Range<usize>,
+    /// Set for a file that grew and was stored on its own.
+    stored: Vec<StoredChunk>,
+}
+
+/// Reads files and stores their chunks.
+///
+/// # Errors
+/// When the operation fails; problems of single files are in the results.
+pub fn read_batch(
+    crew: &Crew<'_>,
+    bench: &mut Bench,
+    lister: &Lister<'_>,
+    files: Vec<FileToRead>,
+) -> Result<Vec<ReadFile>, EngineError> {
+    let expected: u64 = files.iter().map(|file| file.stat.size).sum();
+    let expected = usize::try_from(expected).unwrap_or(usize::MAX);
+    if !crew.take_content(expected, bench) {
+        return Err(EngineError::Abandoned);
+    }
+    let mut bytes = Vec::with_capacity(expected.min(SMALL_LIMIT) + files.len());
+    let mut cuts: Vec<Range<usize>> = Vec::with_capacity(files.len());
+    let mut read = Vec::with_capacity(files.len());
+    for file in files {
+        read.push(read_one(crew, bench, lister, file, &mut bytes, &mut cuts)?);
+    }
+    let mut stored = Vec::with_capacity(cuts.len());
+    for group in cuts.chunks(GROUP) {
+        let chunks: Vec<&[u8]> = group
+            .iter()
+            .map(|range| bytes.get(range.clone()).unwrap_or_default())
+            .collect();
+        stored.extend(crew.store.store(bench, &chunks)?);
+    }
+    drop(bytes);
+    crew.content.give(expected);
+    Ok(read
+        .into_iter()
+        .map(|buffered| {
+            let of_batch = stored.get(buffered.chunks).unwrap_or_default();
+            ReadFile {
+                chunks: [of_batch, &buffered.stored].concat(),
+                file: buffered.file,
+                opened: buffered.opened,
+                outcome: buffered.outcome,
+            }
+        })
+        .collect())
+}
+
+fn read_one(
+    crew: &Crew<'_>,
+    bench: &mut Bench,
+    lister: &Lister<'_>,
+    file: FileToRead,
+    bytes: &mut Vec<u8>,
+    cuts: &mut Vec<Range<usize>>,
+) -> Result<Buffered, EngineError> {
+    let mut buffered = Buffered {
+        opened: false,
+        outcome: Err(SourceError::race("not read")),
+        chunks: cuts.len()..cuts.len(),
+        stored: Vec::new(),
+        file,
+    };
+    let open = match open(lister, &buffered.file) {
+        Ok(open) => open,
+        Err(error) => {
+            buffered.outcome = Err(error);
+            return Ok(buffered);
+        }
+    };
+    buffered.opened = true;
+    let start = bytes.len();
+    match read_small(open.fd.as_fd(), &open.stat, bytes) {
+        Ok(true) => {
+            cut(lister, bytes, start, cuts);
+            buffered.chunks.end = cuts.len();
+            buffered.outcome = close(lister, open);
+        }
+        Ok(false) => {
+            bytes.truncate(start);
+            let (outcome, stored) = read_big(crew, bench, lister, open)?;
+            buffered.outcome = outcome;
+            buffered.stored = stored;
+        }
+        Err(error) => {
+            bytes.truncate(start);
+            buffered.outcome = Err(SourceError::io("read", error));
+        }
+    }
+    Ok(buffered)
+}
+
+/// Appends the content of a file; false when it is longer than a small file may be.
+fn read_small(fd: BorrowedFd<'_>, stat: &Stat, bytes: &mut Vec<u8>) -> std::io::Result<bool> {
+    let start = bytes.len();
+    // One byte more than expected, so that one more read tells the end.
+    let mut want = usize::try_from(stat.size)
+        .unwrap_or(SMALL_LIMIT)
+        .min(SMALL_LIMIT)
+        + 1;
+    loop {
+        let got = file::read_some(fd, bytes, want)?;
+        if got == 0 {
+            return Ok(true);
+        }
+        let total = bytes.len() - start;
+        if total as u64 == stat.size && got < want {
+            // A short read at the size that stat told is the end of a regular file.
+            return Ok(true);
+        }
+        if total > SMALL_LIMIT {
+            return Ok(false);
+        }
+        want = want.saturating_sub(got).max(64 << 10);
+    }
+}
+
+fn cut(lister: &Lister<'_>, bytes: &[u8], start: usize, cuts: &mut Vec<Range<usize>>) {
+    let mut cutter = lister.cutter();
+    let mut at = start;
+    while let Some(data) = bytes.get(at..).filter(|data| !data.is_empty()) {
+        let len = cutter.next_cut(data, true).unwrap_or(data.len()).max(1);
+        cuts.push(at..at + len);
+        at += len;
+    }
+}
+
+/// Where a chunk ends, whatever chunker is in use.
+pub(super) struct Cutter<'a> {
+    chunker: &'a super::FileChunker,
+    scan: Scan,
+    offset: u64,
+}
+
+impl<'a> Cutter<'a> {
+    pub(super) fn new(chunker: &'a super::FileChunker) -> Self {
+        Self {
+            chunker,
+            scan: Scan::default(),
+            offset: 0,
+        }
+    }
+
+    /// Returns the length of the chunk that `data` begins with; none when more data is needed.
+    pub(super) fn next_cut(&mut self, data: &[u8], end: bool) -> Option<usize> {
+        let len = match self.chunker {
+            super::FileChunker::Buzhash(buzhash) => buzhash.next_cut(&mut self.scan, data, end)?,
+            super::FileChunker::Fixed(fixed) => {
+                let len = fixed.next_len(self.offset);
+                if len > data.len() && !end {
+                    return None;
+                }
+                len.min(data.len())
+            }
+        };
+        self.offset += len as u64;
+        Some(len)
+    }
+}

@@ -1,0 +1,317 @@
+//! From the first root to the commit.
+//!
+//! The order in which things become durable: chunks, then the archive's metadata, then the
+//! manifest that names it, then the commit; afterwards the client's own state. A crash before the
+//! commit leaves the repository as it was, a crash after it leaves caches that are seen to be old.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use fastness_format::archive::ArchiveMetadata;
+use fastness_format::id::ChunkId;
+use fastness_format::timestamp;
+use fastness_repository::Repository;
+
+use super::claims::Claims;
+use super::conductor::Conductor;
+use super::crew::{Crew, Post, with_crew};
+use super::items::ItemStream;
+use super::lister::Lister;
+use super::pending::Pending;
+use super::queue::lock;
+use super::stages::Store;
+use super::{CreateOptions, FileChunker};
+use crate::attributes::Names;
+use crate::cache::chunks::{ChunkTable, Released};
+use crate::cache::files::{FilesCache, FilesCacheWriter};
+use crate::catalogue::Catalogue;
+use crate::error::EngineError;
+use crate::event::{ArchiveStats, Event, Level, Monitor};
+use crate::session::Session;
+use crate::world::World;
+
+/// The archive that was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateReport {
+    /// Id of its metadata.
+    pub id: ChunkId,
+    /// Its metadata.
+    pub metadata: ArchiveMetadata,
+    /// Length of its stored metadata, which may not exceed that of an object.
+    pub stored_metadata_bytes: u64,
+    /// Sums over its content.
+    pub stats: ArchiveStats,
+}
+
+/// What a create keeps of the runs before.
+pub struct ClientState<'a> {
+    /// References to all chunks; in step with the manifest, before and after.
+    pub chunks: &'a mut ChunkTable,
+    /// What the last run remembered of files.
+    pub files: &'a FilesCache,
+    /// What the next run is to remember; finished by the caller after the commit.
+    pub remember: Option<FilesCacheWriter>,
+}
+
+/// What the walk gave.
+struct Walked {
+    items: Vec<ChunkId>,
+    stats: ArchiveStats,
+    strays: Vec<ChunkId>,
+    remember: Option<FilesCacheWriter>,
+}
+
+/// Makes an archive and commits it. The second value is the files cache of the next run, to be
+/// finished now that the commit is done.
+///
+/// # Errors
+/// When the archive exists, or the operation failed; then nothing of it is committed but
+/// checkpoints, and the caller rolls back.
+pub fn create(
+    session: &mut Session,
+    state: ClientState<'_>,
+    options: &CreateOptions,
+    world: World<'_>,
+    monitor: &dyn Monitor,
+) -> Result<(CreateReport, Option<FilesCacheWriter>), EngineError> {
+    if session
+        .catalogue
+        .manifest
+        .archives
+        .contains_key(&options.name)
+    {
+        return Err(EngineError::ArchiveExists(
+            String::from_utf8_lossy(&options.name).into_owned(),
+        ));
+    }
+    let started = Started {
+        micros: world.clock.now().0 / 1000,
+        monotonic: world.clock.monotonic(),
+    };
+    let claims = Claims::new(std::mem::take(state.chunks));
+    let mut saver = Saver {
+        options,
+        world,
+        started,
+        checkpoint_name: checkpoint_name(session, &options.name),
+    };
+    let walked = walk(
+        session,
+        &claims,
+        state.files,
+        state.remember,
+        &mut saver,
+        monitor,
+    );
+    *state.chunks = claims.table;
+    let walked = walked?;
+    let (catalogue, repository) = session.split();
+    delete_strays(repository, state.chunks, &walked.strays)?;
+    monitor.event(Event::ArchiveFinished {
+        stats: walked.stats,
+    });
+    if monitor.interrupted() {
+        return Err(EngineError::Interrupted);
+    }
+    let metadata = saver.metadata(&options.name, walked.items, walked.stats);
+    let compression = &options.compression;
+    let stored = catalogue.put_archive(repository, state.chunks, world, compression, &metadata)?;
+    catalogue.write(repository, world, compression)?;
+    repository.commit(None)?;
+    Ok((
+        CreateReport {
+            id: stored.id,
+            metadata,
+            stored_metadata_bytes: stored.csize.into(),
+            stats: walked.stats,
+        },
+        walked.remember,
+    ))
+}
+
+fn checkpoint_name(session: &Session, name: &[u8]) -> Vec<u8> {
+    let mut checkpoint = [name, b".checkpoint"].concat();
+    let mut number = 0;
+    while session
+        .catalogue
+        .manifest
+        .archives
+        .contains_key(&checkpoint)
+    {
+        number += 1;
+        checkpoint = [name, format!(".checkpoint.{number}").as_bytes()].concat();
+    }
+    checkpoint
+}
+
+/// Walks all roots with a crew of threads.
+fn walk(
+    session: &mut Session,
+    claims: &Claims,
+    files: &FilesCache,
+    remember: Option<FilesCacheWriter>,
+    saver: &mut Saver<'_>,
+    monitor: &dyn Monitor,
+) -> Result<Walked, EngineError> {
+    let options = saver.options;
+    let crypto = std::sync::Arc::clone(&session.crypto);
+    let nonces = std::sync::Arc::clone(&session.nonces);
+    let post = Post::default();
+    let random = saver.world.random;
+    let store = Store::new(
+        &crypto,
+        &nonces,
+        claims,
+        random,
+        &post,
+        &options.compression,
+    );
+    let chunker = FileChunker::new(options.chunker, crypto.chunk_seed());
+    let names = Names::new();
+    let lister = Lister {
+        options,
+        chunker: &chunker,
+        files,
+        claims,
+        names: &names,
+        cwd: &options.cwd,
+    };
+    let (catalogue, repository) = session.split();
+    let repository: Mutex<&mut dyn Repository> = Mutex::new(repository);
+    with_crew(&store, &post, &repository, options.threads.max(1), |crew| {
+        let mut last = saver.world.clock.monotonic();
+        let mut tick = |pending: &mut Pending<'_>| {
+            let interrupted = monitor.interrupted();
+            let now = saver.world.clock.monotonic();
+            let due = options
+                .checkpoint_interval
+                .is_some_and(|interval| now.saturating_sub(last) > interval);
+            if due || interrupted {
+                saver.checkpoint(crew, pending, catalogue, monitor)?;
+                last = saver.world.clock.monotonic();
+            }
+            if interrupted {
+                return Err(EngineError::Interrupted);
+            }
+            Ok(())
+        };
+        let stream = ItemStream::new(crypto.chunk_seed());
+        let pending = Pending::new(stream, remember, &lister, monitor);
+        let skipped = options.skipped.clone();
+        let mut conductor = Conductor::new(crew, &lister, pending, skipped, &mut tick);
+        for root in &options.roots {
+            conductor.walk(root)?;
+        }
+        let mut pending = conductor.finish()?;
+        let items = pending.stream.flush(crew)?.to_vec();
+        crew.wait_for_writer()?;
+        Ok(Walked {
+            items,
+            stats: pending.stats,
+            strays: pending.strays,
+            remember: pending.remember,
+        })
+    })
+}
+
+/// Deletes chunks that were stored for files which then could not be read to the end.
+fn delete_strays(
+    repository: &mut dyn Repository,
+    chunks: &ChunkTable,
+    strays: &[ChunkId],
+) -> Result<(), EngineError> {
+    for id in strays {
+        // Another file may have had the same chunk stored anew since.
+        if !chunks.contains(id) && repository.contains(id)? {
+            repository.delete(id)?;
+        }
+    }
+    Ok(())
+}
+
+/// When the archive was begun.
+#[derive(Debug, Clone, Copy)]
+struct Started {
+    micros: i64,
+    monotonic: Duration,
+}
+
+/// Makes the metadata of the archive, and checkpoints on the way.
+struct Saver<'a> {
+    options: &'a CreateOptions,
+    world: World<'a>,
+    started: Started,
+    checkpoint_name: Vec<u8>,
+}
+
+impl Saver<'_> {
+    fn metadata(&self, name: &[u8], items: Vec<ChunkId>, stats: ArchiveStats) -> ArchiveMetadata {
+        let options = self.options;
+        // The duration is measured by a clock that nobody sets, and counted back from now: so the
+        // end is right even when the time of day was corrected meanwhile.
+        let elapsed = self
+            .world
+            .clock
+            .monotonic()
+            .saturating_sub(self.started.monotonic);
+        let elapsed = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
+        let (start, end) = match options.timestamp {
+            Some(start) => (start, start.saturating_add(elapsed)),
+            None => {
+                let end = (self.world.clock.now().0 / 1000).max(self.started.micros);
+                (end.saturating_sub(elapsed), end)
+            }
+        };
+        ArchiveMetadata {
+            name: name.to_vec(),
+            items,
+            cmdline: options.command_line.clone(),
+            hostname: Some(options.hostname.clone()),
+            username: Some(options.username.clone()),
+            time: timestamp::format(start),
+            time_end: Some(timestamp::format(end)),
+            comment: Some(options.comment.clone()),
+            chunker_params: Some(options.chunker),
+            cwd: Some(options.cwd.clone()),
+            size: Some(stats.original_bytes),
+            csize: Some(stats.compressed_bytes),
+            nfiles: Some(stats.files),
+            size_parts: Some(stats.original_bytes_parts),
+            csize_parts: Some(stats.compressed_bytes_parts),
+            nfiles_parts: Some(stats.files_parts),
+            ..ArchiveMetadata::default()
+        }
+    }
+
+    /// Commits an archive of what there is so far, and goes on. The archive disappears with the
+    /// next commit; it stays when there is none.
+    fn checkpoint(
+        &mut self,
+        crew: &Crew<'_>,
+        pending: &mut Pending<'_>,
+        catalogue: &mut Catalogue,
+        monitor: &dyn Monitor,
+    ) -> Result<(), EngineError> {
+        monitor.log(Level::Debug, "borg.archive", "making a checkpoint");
+        pending.gather(crew)?;
+        let items = pending.stream.flush(crew)?.to_vec();
+        crew.wait_for_writer()?;
+        let metadata = self.metadata(&self.checkpoint_name, items, pending.stats);
+        let strays = std::mem::take(&mut pending.strays);
+        let mut repository = lock(crew.repository);
+        let repository: &mut dyn Repository = &mut **repository;
+        let chunks = &crew.store.claims.table;
+        delete_strays(repository, chunks, &strays)?;
+        let compression = &self.options.compression;
+        let stored =
+            catalogue.put_archive(repository, chunks, self.world, compression, &metadata)?;
+        catalogue.write(repository, self.world, compression)?;
+        repository.commit(None)?;
+        catalogue.manifest.archives.remove(&self.checkpoint_name);
+        if let Released::Last(_) = chunks.release(&stored.id, 1) {
+            repository.delete(&stored.id)?;
+        }
+        pending.resume();
+        Ok(())
+    }
+}

@@ -1,0 +1,214 @@
+//! The stages between the bytes of a chunk and its stored object, without threads.
+//!
+//! `data → id → known? → compressed → sealed → outbox`. Several chunks go through together, so that
+//! ids and MACs are computed in SIMD lanes and locks are taken once. Who runs it, on how many
+//! threads, is the business of the pipeline.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use fastness_format::chunker::is_zero;
+use fastness_format::compress::{CompressionSpec, Compressor};
+use fastness_format::crypto::{Crypto, Sealed};
+use fastness_format::id::ChunkId;
+use fastness_format::item::ChunkRef;
+
+use super::claims::{Claim, Claims};
+use super::queue::lock;
+use crate::error::EngineError;
+use crate::keys::NonceAllocator;
+use crate::world::{Random, random_fraction};
+
+/// A chunk that is stored, and whether this run stored it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredChunk {
+    /// What an item says of it.
+    pub chunk: ChunkRef,
+    /// Whether it was not in the repository before.
+    pub new: bool,
+}
+
+/// Takes sealed objects to the repository.
+pub trait Outbox: Sync {
+    /// Takes objects; waits while too much is under way.
+    ///
+    /// # Errors
+    /// When the operation failed elsewhere.
+    fn send(&self, objects: Vec<(ChunkId, Sealed)>) -> Result<(), EngineError>;
+
+    /// Tells whether the operation failed elsewhere.
+    fn failed(&self) -> bool;
+}
+
+/// What the stages need, shared by all threads.
+pub struct Store<'a> {
+    /// The key of the repository.
+    pub crypto: &'a Crypto,
+    /// Hands out counter values.
+    pub nonces: &'a NonceAllocator,
+    /// Which chunks are there.
+    pub claims: &'a Claims,
+    /// Random numbers for obfuscation.
+    pub random: &'a dyn Random,
+    /// Where sealed objects go.
+    pub outbox: &'a dyn Outbox,
+    /// How chunks are compressed.
+    pub compression: &'a CompressionSpec,
+    zero_ids: Mutex<HashMap<usize, ChunkId>>,
+}
+
+/// What one thread keeps from one call to the next.
+pub struct Bench {
+    compressor: Compressor,
+    claims: Vec<Claim>,
+    ids: Vec<ChunkId>,
+}
+
+impl<'a> Store<'a> {
+    /// Puts the pieces together.
+    pub fn new(
+        crypto: &'a Crypto,
+        nonces: &'a NonceAllocator,
+        claims: &'a Claims,
+        random: &'a dyn Random,
+        outbox: &'a dyn Outbox,
+        compression: &'a CompressionSpec,
+    ) -> Self {
+        Self {
+            crypto,
+            nonces,
+            claims,
+            random,
+            outbox,
+            compression,
+            zero_ids: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Makes what a thread needs of its own.
+    pub fn bench(&self) -> Bench {
+        Bench {
+            compressor: Compressor::new(self.compression),
+            claims: Vec::new(),
+            ids: Vec::new(),
+        }
+    }
+
+    /// Stores chunks that are not there yet, and returns them all in order.
+    ///
+    /// # Errors
+    /// When the repository, the counter or the source of random numbers fails.
+    pub fn store(
+        &self,
+        bench: &mut Bench,
+        chunks: &[&[u8]],
+    ) -> Result<Vec<StoredChunk>, EngineError> {
+        self.identify(chunks, &mut bench.ids);
+        let sizes = chunks.iter().map(|data| data.len() as u32);
+        let named = bench.ids.iter().copied().zip(sizes);
+        self.claims.claim(named, &mut bench.claims);
+        let published = self.seal_and_send(bench, chunks)?;
+        let mut published = published.into_iter();
+        let mut stored = Vec::with_capacity(chunks.len());
+        for (id, claim) in bench.ids.iter().zip(&bench.claims) {
+            let (chunk, new) = match claim {
+                Claim::Known(chunk) => (Some(*chunk), false),
+                Claim::Mine => (published.next(), true),
+                Claim::Pending => (self.claims.wait_for(id, || self.outbox.failed()), false),
+            };
+            let chunk = chunk.ok_or(EngineError::Abandoned)?;
+            stored.push(StoredChunk { chunk, new });
+        }
+        Ok(stored)
+    }
+
+    /// Computes ids; those of all-zero chunks are remembered by length.
+    fn identify(&self, chunks: &[&[u8]], ids: &mut Vec<ChunkId>) {
+        ids.clear();
+        // Short chunks are cheaper to hash than to look at twice.
+        let looks_zero = |data: &[u8]| data.len() >= 4096 && is_zero(data);
+        if !chunks.iter().any(|data| looks_zero(data)) {
+            self.crypto.ids(chunks, ids);
+            return;
+        }
+        for data in chunks {
+            if looks_zero(data) {
+                let known = lock(&self.zero_ids).get(&data.len()).copied();
+                let id = known.unwrap_or_else(|| {
+                    let id = self.crypto.id(data);
+                    lock(&self.zero_ids).insert(data.len(), id);
+                    id
+                });
+                ids.push(id);
+            } else {
+                ids.push(self.crypto.id(data));
+            }
+        }
+    }
+
+    /// Compresses, seals and sends what was claimed; returns the references in order.
+    fn seal_and_send(
+        &self,
+        bench: &mut Bench,
+        chunks: &[&[u8]],
+    ) -> Result<Vec<ChunkRef>, EngineError> {
+        let mut objects = Vec::new();
+        let mut published = Vec::new();
+        for ((data, id), claim) in chunks.iter().zip(&bench.ids).zip(&bench.claims) {
+            if *claim == Claim::Mine {
+                objects.push(self.compress(&mut bench.compressor, data)?);
+                published.push(ChunkRef {
+                    id: *id,
+                    size: data.len() as u32,
+                    csize: 0,
+                });
+            }
+        }
+        if objects.is_empty() {
+            return Ok(published);
+        }
+        let sealed = self.seal(objects)?;
+        for (chunk, object) in published.iter_mut().zip(&sealed) {
+            chunk.csize = object.len() as u32;
+        }
+        self.claims.publish(&published);
+        let ids = published.iter().map(|chunk| chunk.id);
+        self.outbox.send(ids.zip(sealed).collect())?;
+        Ok(published)
+    }
+
+    fn compress(&self, compressor: &mut Compressor, data: &[u8]) -> Result<Vec<u8>, EngineError> {
+        let mut object = self.crypto.begin();
+        let random = match self.compression {
+            CompressionSpec::Obfuscate { .. } => {
+                random_fraction(self.random).map_err(EngineError::Random)?
+            }
+            _ => 0.0,
+        };
+        compressor.compress(data, &mut object, random);
+        Ok(object)
+    }
+
+    /// Gives each object its counter range and seals them together.
+    fn seal(&self, objects: Vec<Vec<u8>>) -> Result<Vec<Sealed>, EngineError> {
+        let blocks = objects
+            .iter()
+            .map(|object| self.crypto.blocks(object.len()));
+        let total: u64 = blocks.clone().sum();
+        let mut counter = if total > 0 {
+            self.nonces.reserve(total)?
+        } else {
+            0
+        };
+        let counters: Vec<u64> = blocks
+            .map(|blocks| {
+                let start = counter;
+                counter += blocks;
+                start
+            })
+            .collect();
+        Ok(self
+            .crypto
+            .seal_many(objects.into_iter().zip(counters).collect()))
+    }
+}

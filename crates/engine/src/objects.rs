@@ -1,0 +1,131 @@
+//! Objects of a repository as the engine sees them: plaintext in, plaintext out.
+//!
+//! Reading is `stored → opened (type, MAC, decryption) → decompressed → id verified`; writing the
+//! reverse. Everything that is no bulk data goes through here one object at a time.
+
+use fastness_format::compress::{CompressionSpec, Compressor, DecompressError, decompress};
+use fastness_format::crypto::{Crypto, OpenError, Sealed};
+use fastness_format::id::ChunkId;
+use fastness_repository::{Repository, RepositoryError};
+
+use crate::error::EngineError;
+use crate::keys::NonceAllocator;
+use crate::world::{Random, random_fraction};
+
+/// The longest plaintext an object may have: metadata deduplicates and compresses, so that it can
+/// be far longer than what is stored.
+pub const MAX_PLAINTEXT_BYTES: usize = 128 << 20;
+
+/// An object whose bytes are not what they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// The envelope is damaged, or was made with another key.
+    #[error("Data integrity error: {}", name(.id, .source))]
+    Envelope {
+        /// The object.
+        id: ChunkId,
+        /// What is wrong.
+        source: OpenError,
+    },
+    /// The payload cannot be decompressed.
+    #[error("Data integrity error: Chunk {id}: decompression failed")]
+    Compression {
+        /// The object.
+        id: ChunkId,
+        /// What is wrong.
+        #[source]
+        source: DecompressError,
+    },
+    /// It is some other object.
+    #[error("Data integrity error: Chunk {0}: id verification failed")]
+    Identity(ChunkId),
+    /// It could not be read.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+}
+
+fn name(id: &ChunkId, source: &OpenError) -> String {
+    if *id == ChunkId::MANIFEST {
+        format!("Manifest: {source}")
+    } else {
+        format!("Chunk {id}: {source}")
+    }
+}
+
+impl ObjectError {
+    /// Borg's name of the error.
+    pub fn msgid(&self) -> &str {
+        match self {
+            Self::Repository(error) => error.msgid(),
+            _ => "IntegrityError",
+        }
+    }
+
+    /// Tells whether the object itself is damaged or missing, as opposed to a failure to get it.
+    pub fn is_damage(&self) -> bool {
+        !matches!(self, Self::Repository(error) if !matches!(
+            error,
+            RepositoryError::Integrity(_) | RepositoryError::ObjectNotFound { .. }
+        ))
+    }
+}
+
+/// Opens, decompresses and verifies a stored object into `data`.
+///
+/// # Errors
+/// When it is damaged or not the object with this id.
+pub fn open_object(
+    crypto: &Crypto,
+    id: &ChunkId,
+    stored: &[u8],
+    data: &mut Vec<u8>,
+) -> Result<(), ObjectError> {
+    let payload = crypto
+        .open(stored)
+        .map_err(|source| ObjectError::Envelope { id: *id, source })?;
+    decompress(&payload, MAX_PLAINTEXT_BYTES, data)
+        .map_err(|source| ObjectError::Compression { id: *id, source })?;
+    // The manifest is the one object that is not stored under its own hash.
+    if *id != ChunkId::MANIFEST && !crypto.verify_id(id, data) {
+        return Err(ObjectError::Identity(*id));
+    }
+    Ok(())
+}
+
+/// Reads an object and returns its plaintext.
+///
+/// # Errors
+/// When it is not there, damaged, or not the object with this id.
+pub fn read_object(
+    repository: &dyn Repository,
+    crypto: &Crypto,
+    id: &ChunkId,
+) -> Result<Vec<u8>, ObjectError> {
+    let stored = repository.get(id)?;
+    let mut data = Vec::new();
+    open_object(crypto, id, &stored, &mut data)?;
+    Ok(data)
+}
+
+/// Compresses and seals one object.
+///
+/// # Errors
+/// When no counter values can be reserved, or there are no random numbers.
+pub fn seal_object(
+    crypto: &Crypto,
+    nonces: &NonceAllocator,
+    random: &dyn Random,
+    compression: &CompressionSpec,
+    data: &[u8],
+) -> Result<Sealed, EngineError> {
+    let mut object = crypto.begin();
+    let fraction = random_fraction(random).map_err(EngineError::Random)?;
+    Compressor::new(compression).compress(data, &mut object, fraction);
+    let blocks = crypto.blocks(object.len());
+    let counter = if blocks > 0 {
+        nonces.reserve(blocks)?
+    } else {
+        0
+    };
+    Ok(crypto.seal(object, counter))
+}
