@@ -1,7 +1,8 @@
 """Writes archives whose items are what the caller says, sane or not, through real Borg's library.
 
-Standard input: JSON {"repository": path, "archives": {name: [item...]}}. In an item, strings are
-latin-1 for the bytes meant; "data" becomes chunks, "mtime" defaults to a fixed time.
+Standard input: JSON {"repository": path, "archives": {name: [item...]}, "manifest": {key: value}}.
+In an item, strings are latin-1 for the bytes meant; "data" becomes chunks, "mtime" defaults to a fixed
+time. The values of "manifest" are added to the manifest's config.
 """
 
 import json
@@ -50,6 +51,10 @@ def main():
                 for values in items:
                     archive.items_buffer.add(Raw(forged(values, cache, archive)))
                 archive.save()
+        if order.get("manifest"):
+            manifest.config.update({k.encode(): v for k, v in order["manifest"].items()})
+            manifest.write()
+            repository.commit(compact=False)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,18 @@ pub fn archives(sandbox: &Sandbox, repository: &Path, archives: &[(&str, Vec<Val
         .iter()
         .map(|(name, items)| ((*name).to_owned(), Value::from(items.clone())))
         .collect();
-    let order = json!({"repository": repository.to_str().expect("a UTF-8 path"), "archives": all});
+    write(sandbox, &json!({"repository": repository, "archives": all}));
+}
+
+/// Adds values to the config in a repository's manifest, for example feature flags of the future.
+pub fn manifest_config(sandbox: &Sandbox, repository: &Path, config: &Value) {
+    write(
+        sandbox,
+        &json!({"repository": repository, "archives": {}, "manifest": config}),
+    );
+}
+
+fn write(sandbox: &Sandbox, order: &Value) {
     let python = Borg::official(Version::V14).python();
     let run = sandbox
         .run_of(&python)
