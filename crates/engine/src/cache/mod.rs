@@ -2,7 +2,7 @@
 //!
 //! Two files of our own in a directory that the caller names; Borg's files beside it are never
 //! touched. [`chunks`] knows every chunk and how often it is referenced, [`files`] knows the
-//! chunks of unchanged files.
+//! chunks of unchanged files, [`sync`] makes the first anew from the archives.
 //!
 //! Trust: the chunk table is used only when it was saved with the very manifest the repository has
 //! now, as a wrong reference count deletes data. A damaged, foreign or outdated file is as good as
@@ -10,6 +10,7 @@
 
 pub mod chunks;
 pub mod files;
+pub mod sync;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};

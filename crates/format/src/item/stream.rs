@@ -103,6 +103,12 @@ impl ItemDecoder {
         Some(Err(self.lost.insert(error).clone()))
     }
 
+    /// Returns what was fed and not given out yet: once there is no next item, the beginning of
+    /// one that is not complete.
+    pub fn pending(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+
     /// Ends the stream.
     ///
     /// # Errors

@@ -141,10 +141,10 @@ impl FilesCache {
             if place == 0 {
                 return None;
             }
-            if u32::from_le_bytes(*tag) == key.tag() {
-                if let Some(entry) = self.entry_at((place as usize - 1) * UNIT, Some(key)) {
-                    return Some(entry);
-                }
+            if u32::from_le_bytes(*tag) == key.tag()
+                && let Some(entry) = self.entry_at((place as usize - 1) * UNIT, Some(key))
+            {
+                return Some(entry);
             }
         }
         None
