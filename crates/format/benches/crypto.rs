@@ -5,7 +5,7 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use fastness_format::compress::{CompressionSpec, Compressor, Decompressor};
 use fastness_format::crypto::{Crypto, KeyMaterial, KeyType, Sealed};
 use fastness_format::id::RepositoryId;
@@ -94,6 +94,13 @@ fn envelope(criterion: &mut Criterion) {
                 .map(|n| crypto.seal(vec![n as u8; len], n as u64))
                 .map(Sealed::into_vec)
                 .collect();
+            group.bench_function(format!("open {count} at once, {len}"), |bencher| {
+                bencher.iter_batched_ref(
+                    || stored.clone(),
+                    |stored| black_box(crypto.open_many(stored).len()),
+                    BatchSize::LargeInput,
+                );
+            });
             group.bench_function(format!("open one by one, {len}"), |bencher| {
                 let mut payload = Vec::new();
                 bencher.iter(|| {

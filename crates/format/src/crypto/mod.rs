@@ -9,7 +9,7 @@
 //! | [`key_type`] | the modes and their type bytes |
 //! | [`key_blob`] | the key at rest: encrypted by a passphrase, as text, as a key file |
 //! | [`tam`] | authentication of the manifest and of archive metadata |
-//! | `id_hash`, `envelope` | ids; objects |
+//! | `id_hash`, `envelope`, `lanes` | ids; objects; several of them at once |
 //!
 //! Random bytes come from the caller.
 
@@ -17,6 +17,7 @@ mod envelope;
 mod id_hash;
 pub mod key_blob;
 pub mod key_type;
+mod lanes;
 pub mod tam;
 
 use std::fmt;

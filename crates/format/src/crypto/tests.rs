@@ -273,7 +273,12 @@ fn every_mode_seals_and_opens_one_or_many() {
         let material = KeyMaterial::generate(key_type, RepositoryId::new([5; 32]), &random);
         assert_eq!(material.tam_required, key_type != KeyType::Plaintext);
         let crypto = Crypto::new(key_type, material);
-        let payloads: Vec<Vec<u8>> = [0, 1, 15, 16, 17, 5000, 9000, 9000, 9000, 9000, 100_000]
+        // Around the lengths at which objects are handled in another way, and more than fit at once.
+        let mut lengths = vec![0, 1, 15, 16, 17, 5000, 8183, 8184, 8185];
+        lengths.extend([
+            16_383, 16_384, 16_385, 32_768, 9000, 9000, 9000, 100_000, 40_000, 9001,
+        ]);
+        let payloads: Vec<Vec<u8>> = lengths
             .into_iter()
             .map(|len| (0..len).map(|n: usize| (n * 13) as u8).collect())
             .collect();
