@@ -1,16 +1,24 @@
 //! The metadata of file system objects: from the file system into items, and back.
+//!
+//! What is wrong with one object is a [`SourceError`]; the caller tells it with the path in front
+//! and goes on. A single extended attribute that could not be read or set is only an
+//! [`XattrWarning`]: the rest of the object was dealt with.
 
 mod error;
 mod read;
+mod restore;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Mutex, PoisonError};
 
 use fastness_sys::users::Accounts;
 
-pub use error::SourceError;
-pub use read::{read_entry, read_open};
+pub use error::{SourceError, XattrAction, XattrWarning};
+pub use read::{check_same_file, read_entry, read_open};
+pub use restore::{owner, restore};
 
-/// Which metadata is archived.
+/// Which metadata is archived or restored; the times concern archiving only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AttributeOptions {
     /// No names of users and groups, numbers only.
@@ -29,7 +37,12 @@ pub struct AttributeOptions {
 
 /// Names of users and groups, remembered, for all threads.
 #[derive(Debug, Default)]
-pub struct Names(Mutex<Accounts>);
+pub struct Names {
+    accounts: Mutex<Accounts>,
+    /// Devices whose file system has said that it keeps no flags, which is worth a name, too:
+    /// asking again would cost an open for each file.
+    flagless: Mutex<Vec<u64>>,
+}
 
 impl Names {
     /// Knows nothing yet.
@@ -39,7 +52,11 @@ impl Names {
 
     fn with<T>(&self, ask: impl FnOnce(&mut Accounts) -> T) -> T {
         // The memory of answers is valid between any two statements.
-        ask(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        ask(&mut self.accounts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn with_flagless<T>(&self, ask: impl FnOnce(&mut Vec<u64>) -> T) -> T {
+        ask(&mut self.flagless.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The names of a user and a group.
@@ -53,7 +70,7 @@ impl Names {
     }
 }
 
-/// How metadata is read.
+/// How metadata is read and restored.
 #[derive(Debug, Clone, Copy)]
 pub struct Attributes<'a> {
     /// What is wanted.
