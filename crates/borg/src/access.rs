@@ -9,10 +9,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fastness_engine::keys::KeyContext;
-use fastness_engine::security::{CachedFacts, SecurityManager};
+use fastness_engine::keys::{KeyContext, KeyTarget, keyfile};
+use fastness_engine::security::{CachedFacts, SecurityManager, WrongTag};
+use fastness_engine::session::{Opening, Session};
+use fastness_format::crypto::{KeyStorage, KeyType};
 use fastness_format::id::RepositoryId;
 use fastness_format::location::Location;
+use fastness_format::manifest::Operation;
+use fastness_repository::Repository;
 use fastness_repository::local::lock::{LockIdentity, LockKind, LockWait};
 use fastness_repository::local::{LocalRepository, LockOptions, OpenOptions};
 
@@ -127,6 +131,84 @@ impl Context<'_> {
     pub fn cached_facts(&self, id: &RepositoryId) -> Option<CachedFacts> {
         let path = self.environment.directories.cache_of(id).join("config");
         cached_facts(&std::fs::read(path).ok()?)
+    }
+}
+
+/// An open repository with the names that belong to it.
+pub struct Opened {
+    /// The repository, its key, its manifest.
+    pub session: Session,
+    /// The repository's names.
+    pub place: Place,
+}
+
+impl Opened {
+    /// Returns the mode of the repository.
+    pub fn key_type(&self) -> KeyType {
+        self.session.crypto.key_type()
+    }
+
+    /// Returns the id of the repository.
+    pub fn id(&self) -> RepositoryId {
+        self.session.repository.id()
+    }
+}
+
+impl Context<'_> {
+    /// Opens a repository with its key and its manifest.
+    ///
+    /// # Errors
+    /// When one of them cannot be opened, is not authentic, or when the repository is not the one
+    /// that was known under its address.
+    pub fn open(
+        &self,
+        place: Place,
+        kind: LockKind,
+        operations: &[Operation],
+    ) -> Result<Opened, CommandError> {
+        let repository = self.open_repository(&place, Some(kind))?;
+        let id = repository.id();
+        let ignore_wrong_tag = self.environment.workarounds.ignore_invalid_archive_tam;
+        let security = self.security(&place, id);
+        let opening = Opening {
+            keys: self.key_context(&place),
+            security: &security,
+            cached: self.cached_facts(&id),
+            questions: &self.person,
+            operations,
+            requirement: None,
+            wrong_tag: if ignore_wrong_tag {
+                WrongTag::Ignore
+            } else {
+                WrongTag::Refuse
+            },
+        };
+        let session = Session::open(Box::new(repository), &opening)?;
+        Ok(Opened { session, place })
+    }
+
+    /// Remembers the state of a repository after a commit.
+    ///
+    /// # Errors
+    /// When the security database cannot be written.
+    pub fn remember(&self, opened: &Opened) -> Result<(), CommandError> {
+        let security = self.security(&opened.place, opened.id());
+        Ok(opened.session.remember(&security)?)
+    }
+
+    /// Finds where the key of a repository is kept.
+    ///
+    /// # Errors
+    /// When it should be in a file and is not found.
+    pub fn key_target(&self, opened: &Opened) -> Result<KeyTarget, CommandError> {
+        Ok(match opened.key_type().storage() {
+            KeyStorage::None | KeyStorage::Derived => KeyTarget::None,
+            KeyStorage::Repository => KeyTarget::Repository,
+            KeyStorage::Keyfile => {
+                let keys = self.key_context(&opened.place);
+                KeyTarget::File(keyfile::find(&keys, &opened.id())?)
+            }
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::options::CommonOptions;
 use crate::output::json::Json;
-use crate::output::log::Log;
+use crate::output::log::{Level, Log};
 use crate::output::questions::Question;
 use crate::output::text::Units;
 use crate::person::Person;
@@ -57,6 +57,12 @@ impl Context<'_> {
     /// Logs what is being done.
     pub fn info(&self, message: impl AsRef<str>) {
         self.log().info("borg.archiver", message);
+    }
+
+    /// Logs a warning that the exit code does not tell of.
+    pub fn warning(&self, message: impl AsRef<str>) {
+        self.log()
+            .log(Level::Warning, "borg.archiver", message.as_ref(), None);
     }
 
     /// Returns how sizes are counted.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use fastness_engine::error::EngineError;
 use fastness_engine::keys::{KeyError, NonceError};
 use fastness_engine::security::SecurityError;
 use fastness_repository::RepositoryError;
@@ -129,6 +130,18 @@ impl From<KeyError> for CommandError {
             KeyError::UnrelatedIdHash => Self::general(error),
             KeyError::KeyfileNotFound { .. } => Self::told(error.msgid(), &error)
                 .hinted("name the file by BORG_KEY_FILE, or the directory by BORG_KEYS_DIR"),
+            error => Self::told(error.msgid(), &error),
+        }
+    }
+}
+
+impl From<EngineError> for CommandError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Repository(error) => error.into(),
+            EngineError::Key(error) => error.into(),
+            EngineError::NoManifest => Self::told("NoManifestError", &error)
+                .hinted("rebuild it from the archives with: borg check --repair"),
             error => Self::told(error.msgid(), &error),
         }
     }

@@ -11,6 +11,7 @@ pub mod create;
 pub mod directories;
 pub mod error;
 pub mod event;
+pub mod init;
 pub mod keys;
 pub mod objects;
 pub mod parallel;

@@ -129,6 +129,8 @@ impl Entry {
 pub static COMMANDS: &[Entry] = &[
     Entry::new::<break_lock::BreakLock>(&["break-lock"]),
     Entry::new::<help::Help>(&["help"]),
+    Entry::new::<init::Init>(&["init"]),
+    Entry::new::<change_passphrase::ChangePassphrase>(&["key", "change-passphrase"]),
 ];
 
 /// Returns the words of all commands, in the order of the table.
