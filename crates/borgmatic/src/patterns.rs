@@ -130,6 +130,13 @@ pub fn collect(sources: &Sources, variable: Variables<'_>) -> Result<Vec<Pattern
     Ok(patterns)
 }
 
+/// Returns the lines for Borg, each once.
+pub fn unique_lines(patterns: &[Pattern]) -> Vec<String> {
+    let mut seen = std::collections::HashSet::new();
+    let lines = patterns.iter().map(Pattern::to_string);
+    lines.filter(|line| seen.insert(line.clone())).collect()
+}
+
 /// Returns the directory that relative paths start from; empty for the current one.
 pub fn working_directory(sources: &Sources, variable: Variables<'_>) -> PathBuf {
     sources

@@ -117,7 +117,11 @@ pub enum ConfigError {
         found: String,
     },
     /// A value that is none of those allowed.
-    #[error("{at}: {option:?} cannot be {found:?}; possible are {}{}", allowed.join(", "), DidYouMean(closest))]
+    #[error(
+        "{at}: {option:?} cannot be {found:?}; possible are {}{}",
+        allowed,
+        DidYouMean(closest)
+    )]
     NotAllowed {
         /// Where the value stands.
         at: Position,
@@ -126,7 +130,7 @@ pub enum ConfigError {
         /// The value.
         found: String,
         /// The allowed ones.
-        allowed: Vec<String>,
+        allowed: Box<str>,
         /// The allowed one that is closest.
         closest: Option<String>,
     },

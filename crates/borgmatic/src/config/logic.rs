@@ -57,7 +57,7 @@ fn examine_repository(repository: &Node, index: usize, errors: &mut Vec<ConfigEr
             at: node.at.clone(),
             option: format!("repositories[{index}].encryption"),
             found: mode.to_owned(),
-            allowed: ENCRYPTION_MODES.map(str::to_owned).to_vec(),
+            allowed: ENCRYPTION_MODES.join(", ").into(),
             closest: closest(mode, ENCRYPTION_MODES),
         });
     }

@@ -13,11 +13,13 @@ pub mod normalize;
 pub mod options;
 pub mod paths;
 pub mod schema;
+pub mod show;
 pub mod tree;
 pub mod typed;
 
 use std::path::{Path, PathBuf};
 
+use crate::glob;
 use error::ConfigErrors;
 use tree::{Entry, Node};
 use typed::Options;
@@ -35,6 +37,8 @@ pub struct Configuration {
     pub repositories: Vec<Repository>,
     /// What is accepted but should be written otherwise.
     pub warnings: Vec<String>,
+    /// All of it as YAML, without secrets.
+    pub shown: String,
 }
 
 /// One entry of `repositories`.
@@ -60,6 +64,17 @@ impl Repository {
     /// The name it has in output: its label, or its path.
     pub fn name(&self) -> &str {
         self.label.as_deref().unwrap_or(&self.path)
+    }
+
+    /// Tells whether `--repository NAME` means this one: by label or path, globs on either side.
+    pub fn is_called(&self, name: &str) -> bool {
+        let same = |one: &str, other: &str| glob::matches(one, other) || glob::matches(other, one);
+        let absolute = |path: &str| std::path::absolute(path).unwrap_or_else(|_| path.into());
+        self.label.as_deref().is_some_and(|label| same(label, name))
+            || same(
+                &absolute(&self.path).to_string_lossy(),
+                &absolute(name.strip_prefix("file://").unwrap_or(name)).to_string_lossy(),
+            )
     }
 }
 
@@ -120,6 +135,7 @@ impl Configuration {
                 .map(|repository| Repository::read(&tree, repository, context.variable))
                 .collect(),
             warnings,
+            shown: show::yaml(&tree),
         })
     }
 }

@@ -41,32 +41,11 @@ const fn not_yet(name: &'static str) -> OptionSpec {
 const VERBOSITIES: &str = "-2 nothing, -1 errors, 0 warnings and results, 1 steps, 2 everything";
 
 /// The action names that `skip_actions` and `when` accept.
+#[rustfmt::skip]
 pub const ACTIONS: &[&str] = &[
-    "repo-create",
-    "transfer",
-    "prune",
-    "compact",
-    "create",
-    "recreate",
-    "check",
-    "delete",
-    "extract",
-    "config",
-    "export-tar",
-    "mount",
-    "umount",
-    "repo-delete",
-    "restore",
-    "repo-list",
-    "list",
-    "repo-info",
-    "info",
-    "break-lock",
-    "key",
-    "borg",
-    "diff",
-    "bootstrap",
-    "browse",
+    "repo-create", "transfer", "prune", "compact", "create", "recreate", "check", "delete",
+    "extract", "config", "export-tar", "mount", "umount", "repo-delete", "restore", "repo-list",
+    "list", "repo-info", "info", "break-lock", "key", "borg", "diff", "bootstrap", "browse",
 ];
 
 /// The fields of an entry of `repositories`; any top-level option may stand there too.

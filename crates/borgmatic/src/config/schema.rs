@@ -177,7 +177,7 @@ impl Validator {
                 at: node.at.clone(),
                 option: path.to_owned(),
                 found: text.to_owned(),
-                allowed: words.iter().map(|word| (*word).to_owned()).collect(),
+                allowed: words.join(", ").into(),
                 closest: closest(text, words.iter().copied()),
             });
         }

@@ -1,0 +1,16 @@
+//! What each action means in Borg commands: one file per action, no side effects.
+//!
+//! The order of flags is that of borgmatic 2.1, so that recorded command lines can be compared
+//! word for word. What several actions share is in [`common`].
+
+pub mod check;
+pub mod common;
+pub mod compact;
+pub mod create;
+pub mod extract;
+pub mod info;
+pub mod list;
+pub mod prune;
+pub mod repo_create;
+pub mod repo_info;
+pub mod repo_list;

@@ -1,0 +1,403 @@
+//! The tables of flags and actions.
+//!
+//! A flag is declared once and named by the actions that know it. One with an `option` sets that
+//! option of the configuration; the others are read by [`super::actions`].
+
+/// What follows a flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Nothing.
+    Nothing,
+    /// One value, called this in the help.
+    Value(&'static str),
+    /// One value each time; the flag may repeat.
+    Values(&'static str),
+}
+
+/// One flag.
+#[derive(Debug)]
+pub struct Flag {
+    /// The long form, without dashes.
+    pub long: &'static str,
+    /// The short form.
+    pub short: Option<char>,
+    /// Other long forms.
+    pub aliases: &'static [&'static str],
+    /// What follows it.
+    pub takes: Takes,
+    /// The option it sets, and to what (empty: to the value given).
+    pub option: Option<(&'static str, &'static str)>,
+    /// What it does.
+    pub about: &'static str,
+}
+
+const fn flag(long: &'static str, takes: Takes, about: &'static str) -> Flag {
+    Flag {
+        long,
+        short: None,
+        aliases: &[],
+        takes,
+        option: None,
+        about,
+    }
+}
+
+use Takes::{Nothing, Value, Values};
+
+static REPOSITORY: Flag = flag(
+    "repository",
+    Value("NAME"),
+    "Only this repository: path or label, globs allowed",
+);
+static PROGRESS: Flag = Flag {
+    option: Some(("progress", "true")),
+    ..flag("progress", Nothing, "Show progress")
+};
+static STATS: Flag = Flag {
+    option: Some(("statistics", "standard")),
+    ..flag("stats", Nothing, "Show statistics")
+};
+static QUICK_STATS: Flag = Flag {
+    option: Some(("statistics", "quick")),
+    ..flag(
+        "quick-stats",
+        Nothing,
+        "Show the statistics of the archive only",
+    )
+};
+static LIST: Flag = Flag {
+    aliases: &["files"],
+    option: Some(("list_details", "true")),
+    ..flag(
+        "list",
+        Nothing,
+        "Show each file or archive as it is handled",
+    )
+};
+static JSON: Flag = flag("json", Nothing, "Print results as JSON");
+static COMMENT: Flag = flag("comment", Value("TEXT"), "A comment to keep in the archive");
+static MATCH_ARCHIVES: Flag = Flag {
+    short: Some('a'),
+    aliases: &["glob-archives"],
+    option: Some(("match_archives", "")),
+    ..flag(
+        "match-archives",
+        Value("PATTERN"),
+        "Only archives with such names",
+    )
+};
+static THRESHOLD: Flag = Flag {
+    option: Some(("compact_threshold", "")),
+    ..flag(
+        "threshold",
+        Value("PERCENT"),
+        "Compact segments with this much free space",
+    )
+};
+static CLEANUP_COMMITS: Flag = flag(
+    "cleanup-commits",
+    Nothing,
+    "Accepted for old scripts; compacting removes such segments anyway",
+);
+static REPAIR: Flag = flag("repair", Nothing, "Try to repair what is found");
+static MAX_DURATION: Flag = flag(
+    "max-duration",
+    Value("SECONDS"),
+    "Pause the repository check after this time",
+);
+static ONLY: Flag = flag(
+    "only",
+    Values("CHECK"),
+    "This check instead of those configured; may repeat",
+);
+static FORCE: Flag = flag(
+    "force",
+    Nothing,
+    "Check now, whatever the configured rhythm",
+);
+static ARCHIVE: Flag = flag(
+    "archive",
+    Value("ARCHIVE"),
+    "An archive by its name, or \"latest\"",
+);
+static PATH: Flag = Flag {
+    aliases: &["restore-path"],
+    ..flag(
+        "path",
+        Values("PATH"),
+        "Only this path of the archive; may repeat",
+    )
+};
+static FIND: Flag = flag(
+    "find",
+    Values("PATH"),
+    "Search archives for paths with this in them; may repeat",
+);
+static SHORT: Flag = flag("short", Nothing, "Names only");
+static FORMAT: Flag = flag("format", Value("FORMAT"), "Format of a line");
+static PREFIX: Flag = Flag {
+    short: Some('P'),
+    ..flag(
+        "prefix",
+        Value("PREFIX"),
+        "Only archives whose names begin so (deprecated)",
+    )
+};
+static SORT_BY: Flag = flag(
+    "sort-by",
+    Value("KEYS"),
+    "Keys to sort by, separated by commas",
+);
+static FIRST: Flag = flag("first", Value("N"), "Only the first N archives");
+static LAST: Flag = flag("last", Value("N"), "Only the last N archives");
+static EXCLUDE: Flag = Flag {
+    short: Some('e'),
+    ..flag("exclude", Value("PATTERN"), "Leave out matching paths")
+};
+static EXCLUDE_FROM: Flag = flag(
+    "exclude-from",
+    Value("FILE"),
+    "Leave out paths matching lines of a file",
+);
+static PATTERN: Flag = flag("pattern", Value("PATTERN"), "Take or leave matching paths");
+static PATTERNS_FROM: Flag = flag(
+    "patterns-from",
+    Value("FILE"),
+    "Take or leave paths matching lines of a file",
+);
+static DESTINATION: Flag = flag("destination", Value("DIRECTORY"), "Where to extract to");
+static STRIP_COMPONENTS: Flag = flag(
+    "strip-components",
+    Value("NUMBER"),
+    "Leading directories to leave out, or \"all\"",
+);
+static ENCRYPTION: Flag = Flag {
+    short: Some('e'),
+    ..flag("encryption", Value("MODE"), "Encryption mode")
+};
+static APPEND_ONLY: Flag = flag("append-only", Nothing, "Nothing can be deleted later");
+static STORAGE_QUOTA: Flag = flag("storage-quota", Value("SIZE"), "Most space to take");
+static MAKE_PARENT_DIRS: Flag = flag(
+    "make-parent-dirs",
+    Nothing,
+    "Make missing parent directories",
+);
+static SHOW: Flag = Flag {
+    short: Some('s'),
+    ..flag(
+        "show",
+        Nothing,
+        "Print the configuration as it is understood",
+    )
+};
+
+/// Flags that go with every action.
+pub static GLOBAL: &[Flag] = &[
+    Flag {
+        short: Some('c'),
+        ..flag(
+            "config",
+            Values("PATH"),
+            "A configuration file or directory; may repeat",
+        )
+    },
+    Flag {
+        short: Some('n'),
+        ..flag("dry-run", Nothing, "Change nothing")
+    },
+    Flag {
+        short: Some('v'),
+        option: Some(("verbosity", "")),
+        ..flag(
+            "verbosity",
+            Value("LEVEL"),
+            "-2 nothing, -1 errors, 0 results, 1 steps, 2 all",
+        )
+    },
+    flag(
+        "no-environment-interpolation",
+        Nothing,
+        "Leave ${VARIABLES} in configuration files alone",
+    ),
+    flag("version", Nothing, "Print the version"),
+    Flag {
+        short: Some('h'),
+        ..flag("help", Nothing, "Print help")
+    },
+];
+
+/// One action.
+#[derive(Debug)]
+pub struct ActionSpec {
+    /// Its name; two words for a sub-action.
+    pub name: &'static str,
+    /// Other names.
+    pub aliases: &'static [&'static str],
+    /// What it does.
+    pub about: &'static str,
+    /// The flags it knows.
+    pub flags: &'static [&'static Flag],
+}
+
+/// All actions.
+pub static ACTIONS: &[ActionSpec] = &[
+    ActionSpec {
+        name: "repo-create",
+        aliases: &["rcreate", "init", "-I"],
+        about: "Make repositories",
+        flags: &[
+            &REPOSITORY,
+            &ENCRYPTION,
+            &APPEND_ONLY,
+            &STORAGE_QUOTA,
+            &MAKE_PARENT_DIRS,
+        ],
+    },
+    ActionSpec {
+        name: "create",
+        aliases: &["-C"],
+        about: "Make an archive of the configured sources",
+        flags: &[
+            &REPOSITORY,
+            &PROGRESS,
+            &STATS,
+            &QUICK_STATS,
+            &LIST,
+            &JSON,
+            &COMMENT,
+        ],
+    },
+    ActionSpec {
+        name: "prune",
+        aliases: &["-p"],
+        about: "Remove archives that the retention rules do not keep",
+        flags: &[&REPOSITORY, &MATCH_ARCHIVES, &STATS, &QUICK_STATS, &LIST],
+    },
+    ActionSpec {
+        name: "compact",
+        aliases: &[],
+        about: "Give back the space of what was removed",
+        flags: &[&REPOSITORY, &PROGRESS, &CLEANUP_COMMITS, &THRESHOLD],
+    },
+    ActionSpec {
+        name: "check",
+        aliases: &["-k"],
+        about: "Run the checks that are due",
+        flags: &[
+            &REPOSITORY,
+            &PROGRESS,
+            &REPAIR,
+            &MAX_DURATION,
+            &MATCH_ARCHIVES,
+            &ONLY,
+            &FORCE,
+        ],
+    },
+    ActionSpec {
+        name: "list",
+        aliases: &["-l"],
+        about: "List archives, or the files of one",
+        flags: &[
+            &REPOSITORY,
+            &ARCHIVE,
+            &PATH,
+            &FIND,
+            &SHORT,
+            &FORMAT,
+            &JSON,
+            &PREFIX,
+            &MATCH_ARCHIVES,
+            &SORT_BY,
+            &FIRST,
+            &LAST,
+            &EXCLUDE,
+            &EXCLUDE_FROM,
+            &PATTERN,
+            &PATTERNS_FROM,
+        ],
+    },
+    ActionSpec {
+        name: "info",
+        aliases: &["-i"],
+        about: "Tell about archives",
+        flags: &[
+            &REPOSITORY,
+            &ARCHIVE,
+            &JSON,
+            &PREFIX,
+            &MATCH_ARCHIVES,
+            &SORT_BY,
+            &FIRST,
+            &LAST,
+        ],
+    },
+    ActionSpec {
+        name: "extract",
+        aliases: &["-x"],
+        about: "Restore files of an archive",
+        flags: &[
+            &REPOSITORY,
+            &ARCHIVE,
+            &PATH,
+            &DESTINATION,
+            &STRIP_COMPONENTS,
+            &PROGRESS,
+        ],
+    },
+    ActionSpec {
+        name: "repo-list",
+        aliases: &["rlist"],
+        about: "List the archives of repositories",
+        flags: &[
+            &REPOSITORY,
+            &SHORT,
+            &FORMAT,
+            &JSON,
+            &PREFIX,
+            &MATCH_ARCHIVES,
+            &SORT_BY,
+            &FIRST,
+            &LAST,
+        ],
+    },
+    ActionSpec {
+        name: "repo-info",
+        aliases: &["rinfo"],
+        about: "Tell about repositories",
+        flags: &[&REPOSITORY, &JSON],
+    },
+    ActionSpec {
+        name: "config validate",
+        aliases: &[],
+        about: "Check configuration files",
+        flags: &[&SHOW],
+    },
+];
+
+/// Actions of borgmatic that come with later work.
+pub const ACTIONS_NOT_YET: &[&str] = &[
+    "transfer",
+    "recreate",
+    "delete",
+    "rdelete",
+    "repo-delete",
+    "export-tar",
+    "mount",
+    "umount",
+    "restore",
+    "break-lock",
+    "borg",
+    "diff",
+    "browse",
+    "key",
+];
+
+/// The actions of a call that names none.
+pub const DEFAULT_ACTIONS: [&str; 4] = ["create", "prune", "compact", "check"];
+
+/// Returns the declaration of an action by its name or another name.
+pub fn action(name: &str) -> Option<&'static ActionSpec> {
+    ACTIONS
+        .iter()
+        .find(|spec| spec.name == name || spec.aliases.contains(&name))
+}

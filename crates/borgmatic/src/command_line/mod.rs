@@ -1,0 +1,326 @@
+//! The command line: global flags, actions in any order, each with its flags.
+//!
+//! As in borgmatic the order of words is free, several actions may be named, and a flag that two
+//! of them know goes to both. Every option of the configuration is a flag too, and goes over the
+//! configuration files.
+
+pub mod actions;
+pub mod flags;
+mod parser;
+
+use std::path::PathBuf;
+
+use crate::config::error::closest;
+use crate::config::load::load_text;
+use crate::config::options::OPTIONS;
+use crate::config::schema::{Kind, OptionSpec, Support};
+use crate::config::tree::{Entry, Node, Position, Value};
+use actions::{Action, Matches};
+use flags::{ACTIONS, ACTIONS_NOT_YET, ActionSpec, DEFAULT_ACTIONS, Flag, GLOBAL, Takes};
+use parser::{command, help};
+
+/// The version of borgmatic whose behaviour this is.
+pub const BORGMATIC_VERSION: &str = "2.1.10";
+
+/// Options that no flag of their own sets: those of the actions do.
+const WITHOUT_FLAG: [&str; 7] = [
+    "match_archives",
+    "progress",
+    "statistics",
+    "quick_statistics",
+    "list_details",
+    "file_list_format",
+    "archive_list_format",
+];
+
+/// What a call asks for.
+#[derive(Debug, Clone, Default)]
+pub struct CommandLine {
+    /// The actions, in order.
+    pub actions: Vec<Action>,
+    /// Whether they were named; if not, they are the default ones.
+    pub named: bool,
+    /// Configuration files and directories; none for the default places.
+    pub config_paths: Vec<PathBuf>,
+    /// Change nothing.
+    pub dry_run: bool,
+    /// Replace `${VARIABLES}` in configuration files.
+    pub interpolate_environment: bool,
+    /// Only this repository.
+    pub repository: Option<String>,
+    /// Options that go over the configuration files.
+    pub overrides: Vec<Entry>,
+}
+
+/// What a call means.
+#[derive(Debug, Clone)]
+pub enum Parsed {
+    /// Work to do.
+    Run(Box<CommandLine>),
+    /// A text to print.
+    Print(String),
+}
+
+/// A call that cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(String);
+
+/// Understands the words after the program's name.
+///
+/// # Errors
+/// When a flag is unknown, a value is missing, or actions contradict each other.
+pub fn parse(program: &str, words: &[String]) -> Result<Parsed, UsageError> {
+    let split = split_actions(words)?;
+    if split.flags.iter().any(|word| word == "--version") {
+        return Ok(Parsed::Print(version(program)));
+    }
+    let named = !split.actions.is_empty();
+    if split
+        .flags
+        .iter()
+        .any(|word| word == "--help" || word == "-h")
+    {
+        return Ok(Parsed::Print(help(program, &split.actions)));
+    }
+    let specs: Vec<&ActionSpec> = match named {
+        true => split.actions,
+        false => DEFAULT_ACTIONS
+            .iter()
+            .filter_map(|name| flags::action(name))
+            .collect(),
+    };
+    let command = command(program, &specs);
+    let matches = command
+        .try_get_matches_from(split.flags)
+        .map_err(|error| UsageError(error.to_string().trim_end().to_owned()))?;
+    let read = Matches(&matches);
+    let line = CommandLine {
+        actions: specs
+            .iter()
+            .filter_map(|spec| Action::read(spec.name, &matches))
+            .collect(),
+        named,
+        config_paths: read.texts("config").iter().map(PathBuf::from).collect(),
+        dry_run: read.given("dry-run"),
+        interpolate_environment: !read.given("no-environment-interpolation"),
+        repository: read.text("repository"),
+        overrides: overrides(&read, &specs)?,
+    };
+    refuse_contradictions(&line, &read)?;
+    Ok(Parsed::Run(Box::new(line)))
+}
+
+/// The version line. Other programs compare borgmatic's, so under that name it is the version
+/// whose behaviour this is.
+fn version(program: &str) -> String {
+    match program {
+        "borgmatic" => format!("{BORGMATIC_VERSION}\n"),
+        program => format!("{program} {}\n", env!("CARGO_PKG_VERSION")),
+    }
+}
+
+struct Split {
+    actions: Vec<&'static ActionSpec>,
+    flags: Vec<String>,
+}
+
+/// Takes the names of actions out of the words. The value of a flag is never one.
+fn split_actions(words: &[String]) -> Result<Split, UsageError> {
+    let mut split = Split {
+        actions: Vec::new(),
+        flags: Vec::new(),
+    };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let action = match word.as_str() {
+            "config" => {
+                let sub = words.next().map(String::as_str).unwrap_or_default();
+                Some(sub_action(sub)?)
+            }
+            word => flags::action(word),
+        };
+        match action {
+            Some(spec) if split.actions.iter().any(|known| known.name == spec.name) => {}
+            Some(spec) => split.actions.push(spec),
+            None if ACTIONS_NOT_YET.contains(&word.as_str()) => {
+                return Err(UsageError(format!(
+                    "the action {word:?} is not supported yet"
+                )));
+            }
+            None if !word.starts_with('-') => return Err(unknown_action(word)),
+            None => {
+                split.flags.push(word.clone());
+                if takes_value(word) {
+                    split.flags.extend(words.next().cloned());
+                }
+            }
+        }
+    }
+    Ok(split)
+}
+
+fn unknown_action(word: &str) -> UsageError {
+    let names = ACTIONS
+        .iter()
+        .flat_map(|spec| spec.aliases.iter().copied().chain([spec.name]));
+    let hint = match closest(word, names) {
+        Some(name) => format!("; did you mean {name:?}?"),
+        None => String::new(),
+    };
+    UsageError(format!("unknown action {word:?}{hint}"))
+}
+
+fn sub_action(word: &str) -> Result<&'static ActionSpec, UsageError> {
+    flags::action(&format!("config {word}")).ok_or_else(|| {
+        UsageError(match word {
+            "bootstrap" | "generate" | "show" => {
+                format!("the action \"config {word}\" is not supported yet")
+            }
+            _ => "the action \"config\" needs a sub-action: validate".to_owned(),
+        })
+    })
+}
+
+/// Tells whether the next word belongs to this one.
+fn takes_value(word: &str) -> bool {
+    if let Some(long) = word.strip_prefix("--") {
+        if long.contains('=') {
+            return false;
+        }
+        let known = all_flags()
+            .find(|flag| flag.long == long || flag.aliases.contains(&long))
+            .map(|flag| flag.takes != Takes::Nothing);
+        return known.unwrap_or_else(|| {
+            OPTIONS
+                .iter()
+                .find(|spec| spec.name.replace('_', "-") == long)
+                .is_some_and(|spec| !matches!(spec.kind, Kind::Boolean))
+        });
+    }
+    // A short flag with its value in the same word needs no other.
+    let mut letters = word.strip_prefix('-').unwrap_or_default().chars();
+    let (Some(letter), None) = (letters.next(), letters.next()) else {
+        return false;
+    };
+    all_flags().any(|flag| flag.short == Some(letter) && flag.takes != Takes::Nothing)
+}
+
+fn all_flags() -> impl Iterator<Item = &'static Flag> {
+    let of_actions = ACTIONS.iter().flat_map(|spec| spec.flags.iter().copied());
+    GLOBAL.iter().chain(of_actions)
+}
+
+/// Options set by flags.
+fn overrides(read: &Matches<'_>, specs: &[&'static ActionSpec]) -> Result<Vec<Entry>, UsageError> {
+    let mut entries = Vec::new();
+    for spec in OPTIONS.iter().filter(|spec| spec.support == Support::Works) {
+        if !WITHOUT_FLAG.contains(&spec.name) {
+            entries.extend(option_override(read, spec)?);
+        }
+    }
+    let of_actions = specs.iter().flat_map(|spec| spec.flags.iter().copied());
+    for flag in of_actions {
+        let Some((option, fixed)) = flag.option else {
+            continue;
+        };
+        let text = match fixed {
+            "" => read.text(flag.long),
+            fixed => read.given(flag.long).then(|| fixed.to_owned()),
+        };
+        if let Some(text) = text {
+            entries.push(entry(option, scalar(flag.long, &text, option)?));
+        }
+    }
+    Ok(entries)
+}
+
+fn option_override(
+    read: &Matches<'_>,
+    spec: &'static OptionSpec,
+) -> Result<Option<Entry>, UsageError> {
+    let long = spec.name.replace('_', "-");
+    let either = |yes: &str, no: &str| match (read.given(yes), read.given(no)) {
+        (false, false) => None,
+        (yes, _) => Some(node(Value::Boolean(yes))),
+    };
+    let value = match spec.kind {
+        Kind::Boolean => either(&long, &format!("no-{long}")),
+        Kind::Fields(fields) => {
+            let entries: Vec<Entry> = fields
+                .iter()
+                .filter_map(|field| {
+                    let name = field.name.replace('_', "-");
+                    let value = either(&format!("{long}.{name}"), &format!("{long}.no-{name}"))?;
+                    Some(entry(field.name, value))
+                })
+                .collect();
+            (!entries.is_empty()).then(|| node(Value::Map(entries)))
+        }
+        _ => match read.text(&long) {
+            Some(text) => Some(scalar(&long, &text, spec.name)?),
+            None => None,
+        },
+    };
+    Ok(value.map(|value| entry(spec.name, value)))
+}
+
+/// Reads the value of a flag: text for an option that is text, YAML for any other.
+fn scalar(flag: &str, text: &str, option: &str) -> Result<Node, UsageError> {
+    let spec = crate::config::schema::find(option);
+    let is_text = spec
+        .is_some_and(|spec| matches!(spec.kind, Kind::Text | Kind::Choice(_) | Kind::Statistics));
+    match is_text {
+        true => Ok(node(Value::Text(text.to_owned()))),
+        false => load_text(text, &format!("--{flag}"))
+            .map(|value| Node {
+                at: Position::whole(&format!("--{flag}")),
+                ..value
+            })
+            .map_err(|error| UsageError(error.to_string())),
+    }
+}
+
+fn node(value: Value) -> Node {
+    Node::new(value, Position::whole("command line"))
+}
+
+fn entry(key: &str, value: Node) -> Entry {
+    Entry {
+        key: key.to_owned(),
+        at: value.at.clone(),
+        value,
+    }
+}
+
+fn refuse_contradictions(line: &CommandLine, read: &Matches<'_>) -> Result<(), UsageError> {
+    let has = |name: &str| line.actions.iter().any(|action| action.name() == name);
+    let refuse = |text: &str| Err(UsageError(text.to_owned()));
+    if has("validate") && line.actions.len() > 1 {
+        return refuse("\"config validate\" goes with no other action");
+    }
+    if has("extract") && read.text("archive").is_none() {
+        return refuse("extract needs --archive NAME; --archive latest is the newest one");
+    }
+    if read.given("stats") && read.given("quick-stats") {
+        return refuse("--stats and --quick-stats do not go together");
+    }
+    if has("create") && read.given("list") && (read.given("progress") || read.given("json")) {
+        return refuse("with create, --list goes neither with --progress nor with --json");
+    }
+    if read.text("prefix").is_some() && read.text("match-archives").is_some() {
+        return refuse("--prefix and --match-archives do not go together");
+    }
+    let by_archive = read.text("prefix").is_some() || read.text("match-archives").is_some();
+    if has("info") && read.text("archive").is_some() && by_archive {
+        return refuse("with info, --archive goes neither with --prefix nor with --match-archives");
+    }
+    let json = line.actions.iter().filter(|action| action.json()).count();
+    if json > 1 {
+        return refuse("--json goes with one action at a time");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! What calls mean, and what cannot be understood.
+
+use super::*;
+
+fn words(text: &str) -> Vec<String> {
+    shlex::split(text).unwrap()
+}
+
+fn line(text: &str) -> CommandLine {
+    match parse("fastness", &words(text)).unwrap() {
+        Parsed::Run(line) => *line,
+        Parsed::Print(text) => panic!("{text}"),
+    }
+}
+
+fn error(text: &str) -> String {
+    parse("fastness", &words(text)).unwrap_err().to_string()
+}
+
+fn names(text: &str) -> Vec<&'static str> {
+    line(text).actions.iter().map(Action::name).collect()
+}
+
+fn option(text: &str, name: &str) -> Option<Value> {
+    let overrides = line(text).overrides;
+    let entry = overrides.into_iter().find(|entry| entry.key == name)?;
+    Some(entry.value.value)
+}
+
+#[test]
+fn no_action_means_the_four_default_ones() {
+    assert_eq!(names(""), DEFAULT_ACTIONS);
+    assert!(!line("").named);
+    assert_eq!(names("--stats -v 1"), DEFAULT_ACTIONS);
+}
+
+#[test]
+fn words_come_in_any_order() {
+    let line = line("--stats prune -n create --json -c a.yaml --config b.yaml");
+    assert_eq!(
+        line.actions.iter().map(Action::name).collect::<Vec<_>>(),
+        ["prune", "create"]
+    );
+    assert!(line.dry_run);
+    assert_eq!(line.config_paths, ["a.yaml", "b.yaml"].map(PathBuf::from));
+}
+
+#[test]
+fn a_value_that_is_called_like_an_action_is_a_value() {
+    assert_eq!(names("check --only extract"), ["check"]);
+    assert_eq!(names("list --archive create"), ["list"]);
+    assert_eq!(names("--compression check create"), ["create"]);
+}
+
+#[test]
+fn old_names_of_actions_work() {
+    assert_eq!(names("init -e none"), ["repo-create"]);
+    assert_eq!(names("-C"), ["create"]);
+    assert_eq!(names("rlist rinfo"), ["repo-list", "repo-info"]);
+    assert_eq!(names("config validate"), ["validate"]);
+}
+
+#[test]
+fn flags_set_options_with_the_type_of_the_option() {
+    assert_eq!(
+        option("create --list", "list_details"),
+        Some(Value::Boolean(true))
+    );
+    assert_eq!(
+        option("create --stats", "statistics"),
+        Some(Value::Text("standard".into()))
+    );
+    assert_eq!(
+        option("prune -a 'x*'", "match_archives"),
+        Some(Value::Text("x*".into()))
+    );
+    assert_eq!(
+        option("compact --threshold 20", "compact_threshold"),
+        Some(Value::Integer(20))
+    );
+    assert_eq!(option("-v -2", "verbosity"), Some(Value::Integer(-2)));
+    assert_eq!(option("--no-atime", "atime"), Some(Value::Boolean(false)));
+    assert_eq!(
+        option("--compression zstd", "compression"),
+        Some(Value::Text("zstd".into()))
+    );
+    assert_eq!(
+        option("--keep-within 24", "keep_within"),
+        Some(Value::Text("24".into()))
+    );
+    let Some(Value::List(list)) = option("--source-directories '[/a, /b]'", "source_directories")
+    else {
+        panic!()
+    };
+    assert_eq!(list.len(), 2);
+}
+
+#[test]
+fn what_cannot_be_understood_is_told() {
+    insta::assert_snapshot!(error("create --jsn"), @r"
+    error: unexpected argument '--jsn' found
+
+      tip: a similar argument exists: '--json'
+
+    Usage: fastness --json
+    ");
+    insta::assert_snapshot!(error("mount"), @r#"the action "mount" is not supported yet"#);
+    insta::assert_snapshot!(error("config"), @r#"the action "config" needs a sub-action: validate"#);
+    insta::assert_snapshot!(error("extract"), @"extract needs --archive NAME; --archive latest is the newest one");
+    insta::assert_snapshot!(error("create --stats --quick-stats"), @"--stats and --quick-stats do not go together");
+    insta::assert_snapshot!(error("list info --json"), @"--json goes with one action at a time");
+    insta::assert_snapshot!(error("frobnicate"), @r#"unknown action "frobnicate""#);
+}
+
+#[test]
+fn help_tells_actions_and_flags() {
+    let Parsed::Print(text) = parse("fastness", &words("--help")).unwrap() else {
+        panic!()
+    };
+    insta::assert_snapshot!(text, @r"
+    Back up what configuration files say. Without an action: create, prune, compact and check
+
+    Usage: fastness [FLAGS] [ACTION [FLAGS]]...
+
+    Options:
+      -c, --config <PATH>                 A configuration file or directory; may repeat
+      -n, --dry-run                       Change nothing
+      -v, --verbosity <LEVEL>             -2 nothing, -1 errors, 0 results, 1 steps, 2 all
+          --no-environment-interpolation  Leave ${VARIABLES} in configuration files alone
+          --version                       Print the version
+      -h, --help                          Print help
+
+    Actions:
+      repo-create      Make repositories
+      create           Make an archive of the configured sources
+      prune            Remove archives that the retention rules do not keep
+      compact          Give back the space of what was removed
+      check            Run the checks that are due
+      list             List archives, or the files of one
+      info             Tell about archives
+      extract          Restore files of an archive
+      repo-list        List the archives of repositories
+      repo-info        Tell about repositories
+      config validate  Check configuration files
+
+    Every option of the configuration is a flag as well: --compression zstd, --no-atime
+    ");
+    let Parsed::Print(text) = parse("fastness", &words("create --help")).unwrap() else {
+        panic!()
+    };
+    insta::assert_snapshot!(text, @r"
+    Make an archive of the configured sources
+
+    Usage: fastness [FLAGS] create [FLAGS]
+
+    Options:
+      -c, --config <PATH>                 A configuration file or directory; may repeat
+      -n, --dry-run                       Change nothing
+      -v, --verbosity <LEVEL>             -2 nothing, -1 errors, 0 results, 1 steps, 2 all
+          --no-environment-interpolation  Leave ${VARIABLES} in configuration files alone
+          --version                       Print the version
+      -h, --help                          Print help
+          --repository <NAME>             Only this repository: path or label, globs allowed
+          --progress                      Show progress
+          --stats                         Show statistics
+          --quick-stats                   Show the statistics of the archive only
+          --list                          Show each file or archive as it is handled [alias: --files]
+          --json                          Print results as JSON
+          --comment <TEXT>                A comment to keep in the archive
+
+    Every option of the configuration is a flag as well: --compression zstd, --no-atime
+    ");
+}

@@ -1,0 +1,252 @@
+//! A configuration and a call, made into steps.
+//!
+//! Nothing happens here: a plan is a value that can be printed and compared. Each step carries
+//! the Borg commands it consists of, argument for argument those of borgmatic 2.1, with their
+//! environment. What only the run can know (the newest archive, the file with the patterns, which
+//! checks are due) stands in it as a name for it.
+
+pub mod call;
+
+use std::fmt;
+
+use crate::actions;
+use crate::command_line::CommandLine;
+use crate::command_line::actions::Action;
+use crate::config::typed::{CheckOptions, Options};
+use crate::config::{Configuration, Repository};
+use call::{Call, Environment};
+
+/// What is done for one configuration file.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// One part for each repository, in the order of the file.
+    pub repositories: Vec<RepositoryPlan>,
+}
+
+/// What is done for one repository.
+#[derive(Debug, Clone)]
+pub struct RepositoryPlan {
+    /// The repository.
+    pub repository: Repository,
+    /// What all its Borg commands find in their environment.
+    pub environment: Environment,
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One action on one repository.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The name of the action.
+    pub action: &'static str,
+    /// What is said before it.
+    pub title: String,
+    /// Whether that is part of a result (and shown by default) or the announcement of a step.
+    pub title_is_answer: bool,
+    /// What it consists of.
+    pub task: Task,
+}
+
+/// What a step consists of.
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// One command, and the one that finds the newest archive if it needs that.
+    Borg {
+        /// The command.
+        call: Call,
+        /// Finds the newest archive.
+        latest: Option<Call>,
+    },
+    /// Make an archive.
+    Create {
+        /// The command.
+        call: Call,
+        /// Whether the configuration files go into it.
+        store_config_files: bool,
+    },
+    /// Make a repository, unless there is one.
+    RepoCreate {
+        /// Tells whether there is one.
+        probe: Call,
+        /// The encryption mode it must have.
+        encryption: String,
+        /// Makes it; not there in a dry run.
+        create: Option<Call>,
+    },
+    /// Search archives.
+    Find {
+        /// Lists the names of the archives.
+        archives: Call,
+        /// Lists paths of one of them.
+        paths: Call,
+    },
+    /// Run the checks that are due.
+    Check(Box<CheckTask>),
+}
+
+/// The parts of a check.
+#[derive(Debug, Clone)]
+pub struct CheckTask {
+    /// Asks for the id of the repository, under which the times of checks are kept; not there
+    /// when they play no part.
+    pub identify: Option<Call>,
+    /// The checks that may run, with their rhythm.
+    pub checks: Vec<CheckOptions>,
+    /// Run them whatever the rhythm.
+    pub force: bool,
+    /// Whether the times of checks are recorded.
+    pub record: bool,
+    /// The flags that choose archives.
+    pub filter: Vec<String>,
+    /// Makes the commands for those that are due.
+    pub commands: actions::check::CheckCommands,
+}
+
+/// Something about a call and a configuration that does not go together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// No encryption mode for a new repository.
+    #[error(
+        "{repository}: an encryption mode is needed: repo-create --encryption MODE, or \"encryption\" in the configuration"
+    )]
+    NoEncryption {
+        /// The repository.
+        repository: String,
+    },
+    /// Options that exclude each other.
+    #[error("with create, list_details goes neither with progress nor with --json")]
+    ListDetails,
+    /// `--strip-components all` without paths.
+    #[error("--strip-components all needs at least one --path")]
+    StripAllWithoutPath,
+    /// A check that does not exist, or not yet.
+    #[error("--only {name}: {reason}")]
+    Check {
+        /// The name given.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+/// What the actions need to know about the run.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The repository.
+    pub repository: &'a Repository,
+    /// Its options.
+    pub options: &'a Options,
+    /// From -2 to 2.
+    pub verbosity: i64,
+    /// Change nothing.
+    pub dry_run: bool,
+}
+
+/// Plans what a call wants of a configuration.
+///
+/// # Errors
+/// When the two do not go together.
+pub fn plan(
+    configuration: &Configuration,
+    line: &CommandLine,
+    verbosity: i64,
+) -> Result<Plan, PlanError> {
+    let chosen = configuration.repositories.iter().filter(|repository| {
+        line.repository
+            .as_deref()
+            .is_none_or(|wanted| repository.is_called(wanted))
+    });
+    let repositories = chosen
+        .map(|repository| plan_repository(repository, line, verbosity))
+        .collect::<Result<_, _>>()?;
+    Ok(Plan { repositories })
+}
+
+fn plan_repository(
+    repository: &Repository,
+    line: &CommandLine,
+    verbosity: i64,
+) -> Result<RepositoryPlan, PlanError> {
+    let context = Context {
+        repository,
+        options: &repository.options,
+        verbosity,
+        dry_run: line.dry_run,
+    };
+    let mut steps = Vec::new();
+    for action in &line.actions {
+        if !is_skipped(action, &repository.options) {
+            steps.extend(plan_action(action, &context)?);
+        }
+    }
+    Ok(RepositoryPlan {
+        repository: repository.clone(),
+        environment: Environment::of(&repository.options),
+        steps,
+    })
+}
+
+/// `skip_actions` holds even for named actions; only `check --force` overrides it.
+fn is_skipped(action: &Action, options: &Options) -> bool {
+    let forced = matches!(action, Action::Check(check) if check.force);
+    let skipped = &options.control.skip_actions;
+    !forced && skipped.iter().any(|name| name == action.name())
+}
+
+fn plan_action(action: &Action, context: &Context<'_>) -> Result<Option<Step>, PlanError> {
+    Ok(Some(match action {
+        Action::RepoCreate(flags) => actions::repo_create::plan(flags, context)?,
+        Action::Create(flags) => actions::create::plan(flags, context)?,
+        Action::Prune => actions::prune::plan(context),
+        Action::Compact => actions::compact::plan(context),
+        Action::Check(flags) => actions::check::plan(flags, context)?,
+        Action::List(flags) => actions::list::plan(flags, context),
+        Action::Info(flags) => actions::info::plan(flags, context),
+        Action::Extract(flags) => actions::extract::plan(flags, context)?,
+        Action::RepoList(flags) => actions::repo_list::plan(flags, context),
+        Action::RepoInfo { json } => actions::repo_info::plan(*json, context),
+        Action::ConfigValidate { .. } => return Ok(None),
+    }))
+}
+
+impl fmt::Display for Plan {
+    /// All commands, one on a line, as a shell would take them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for repository in &self.repositories {
+            for step in &repository.steps {
+                for call in step.task.calls() {
+                    writeln!(f, "{}{call}", repository.environment)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Task {
+    /// Returns the commands in the order in which they run, if all of them run.
+    pub fn calls(&self) -> Vec<Call> {
+        match self {
+            Self::Borg { call, latest } => latest.iter().chain([call]).cloned().collect(),
+            Self::Create { call, .. } => vec![call.clone()],
+            Self::RepoCreate { probe, create, .. } => {
+                [probe].into_iter().chain(create).cloned().collect()
+            }
+            Self::Find { archives, paths } => vec![archives.clone(), paths.clone()],
+            Self::Check(task) => {
+                let names: Vec<&str> = task
+                    .checks
+                    .iter()
+                    .map(|check| check.name.as_str())
+                    .collect();
+                let mut calls: Vec<Call> = task.identify.iter().cloned().collect();
+                calls.extend(task.commands.borg(&names));
+                if names.contains(&"extract") {
+                    let [latest, extract] = task.commands.extract();
+                    calls.extend([latest, extract]);
+                }
+                calls
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The way to Borg: one command, run in this process.
+//!
+//! [`Borg`] is a trait because tests replace it by one that records what it is asked; the real
+//! one is [`InProcess`]. No process is started: the engine is in this program.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use fastness_borg::console::{Output, Streams};
+use fastness_borg::environment::{Environment, Secret};
+
+/// One Borg command with all it needs.
+pub struct Invocation {
+    /// The words after `borg`.
+    pub arguments: Vec<String>,
+    /// Environment variables; no secrets of the configuration are among them.
+    pub variables: BTreeMap<OsString, OsString>,
+    /// The passphrase, if the configuration has one.
+    pub passphrase: Option<Secret>,
+    /// Where it runs; none for the current directory.
+    pub directory: Option<PathBuf>,
+    /// Receives the data.
+    pub stdout: Box<dyn Write + Send>,
+    /// Receives what is said about the work.
+    pub stderr: Box<dyn Write + Send>,
+}
+
+/// Runs Borg commands.
+pub trait Borg {
+    /// Runs a command and returns its exit code in Borg's modern scheme.
+    ///
+    /// # Errors
+    /// When the directory of the command cannot be entered.
+    fn run(&self, invocation: Invocation) -> io::Result<u8>;
+}
+
+/// The engine of this program.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct InProcess;
+
+impl Borg for InProcess {
+    fn run(&self, invocation: Invocation) -> io::Result<u8> {
+        let home = std::env::home_dir();
+        let mut environment =
+            Environment::from_variables(invocation.variables, home.as_deref(), effective_user());
+        if let Some(passphrase) = invocation.passphrase {
+            environment.passphrases.passphrase = Some(passphrase);
+        }
+        let _entered = invocation
+            .directory
+            .as_deref()
+            .map(Entered::enter)
+            .transpose()?;
+        let streams = Streams {
+            stdout: Output::new(Box::new(io::BufWriter::with_capacity(
+                1 << 16,
+                invocation.stdout,
+            ))),
+            stderr: invocation.stderr,
+            stderr_columns: None,
+            prompt: Streams::of_process().prompt,
+        };
+        let mut words = vec![OsString::from("borg")];
+        words.extend(invocation.arguments.into_iter().map(OsString::from));
+        Ok(fastness_borg::run(&words, streams, &environment).code())
+    }
+}
+
+/// The owner of this process' own directory is the effective user.
+fn effective_user() -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").map_or(0, |metadata| metadata.uid())
+}
+
+/// Another current directory, until this is dropped.
+struct Entered {
+    before: PathBuf,
+}
+
+impl Entered {
+    fn enter(directory: &Path) -> io::Result<Self> {
+        let before = std::env::current_dir()?;
+        let explained = |error: io::Error| {
+            let text = format!(
+                "the directory {} cannot be entered: {error}",
+                directory.display()
+            );
+            io::Error::new(error.kind(), text)
+        };
+        std::env::set_current_dir(directory).map_err(explained)?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        // Gone meanwhile: the next command names its directory itself or fails with a clear error.
+        let _ = std::env::set_current_dir(&self.before);
+    }
+}

@@ -1,0 +1,418 @@
+//! A whole run: configuration files, repositories, retries, summary, exit code.
+//!
+//! One file, or one repository, that fails does not stop the others; the exit code tells.
+
+pub mod borg;
+mod outcome;
+mod report;
+mod runner;
+mod sink;
+mod steps;
+mod validate;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use crate::command_line::{self, CommandLine, Parsed};
+use crate::config::error::ConfigErrors;
+use crate::config::{Configuration, LoadContext, paths};
+use crate::output::log::{Level, Log, LogSettings, Record};
+use crate::plan::{self, Plan, RepositoryPlan};
+use borg::{Borg, InProcess};
+use outcome::RunError;
+use report::Report;
+use runner::Runner;
+use steps::Steps;
+
+/// What a run has of the world around it.
+pub struct World {
+    /// The environment.
+    pub variables: BTreeMap<OsString, OsString>,
+    /// Runs Borg commands.
+    pub borg: Box<dyn Borg>,
+    /// Whether a person sees stdout.
+    pub person: bool,
+    /// Width of the terminal behind stderr, if there is one.
+    pub columns: Option<usize>,
+    /// The time of day.
+    pub now: Box<dyn Fn() -> SystemTime>,
+    /// The name of the day of the week.
+    pub weekday: Box<dyn Fn() -> String>,
+    /// Waits.
+    pub sleep: Box<dyn Fn(Duration)>,
+    /// Makes a name that nothing else has.
+    pub unique: Box<dyn Fn() -> String>,
+}
+
+impl World {
+    /// The world of this process.
+    pub fn of_process() -> Self {
+        let columns = fastness_borg::console::Streams::of_process().stderr_columns;
+        Self {
+            variables: std::env::vars_os().collect(),
+            borg: Box::new(InProcess),
+            person: std::io::stdout().is_terminal(),
+            columns,
+            now: Box::new(SystemTime::now),
+            weekday: Box::new(|| jiff::Zoned::now().strftime("%A").to_string()),
+            sleep: Box::new(std::thread::sleep),
+            unique: Box::new(unique),
+        }
+    }
+
+    /// Returns an environment variable as text.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let value = self.variables.get(&OsString::from(name))?;
+        value.to_str().map(str::to_owned)
+    }
+}
+
+fn unique() -> String {
+    let mut bytes = [0; 8];
+    // Nothing secret; and a name that is taken is refused by who uses it.
+    let _ = getrandom::fill(&mut bytes);
+    data_encoding::HEXLOWER.encode(&bytes)
+}
+
+/// Runs a call and returns the exit code. `program` is the name it is called under (`fastness` or
+/// `borgmatic`), `words` the rest of the command line.
+pub fn run(
+    program: &str,
+    words: &[String],
+    world: &World,
+    mut stdout: Box<dyn Write + Send>,
+    mut stderr: Box<dyn Write + Send>,
+) -> u8 {
+    let line = match command_line::parse(program, words) {
+        Ok(Parsed::Run(line)) => *line,
+        Ok(Parsed::Print(text)) => {
+            // A reader that left wants no more of it.
+            let _ = stdout.write_all(text.as_bytes());
+            return 0;
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            let _ = writeln!(stderr, "{program}: {text}");
+            return 1;
+        }
+    };
+    let loaded = Loaded::load(&line, world);
+    let settings = settings(program, &line, &loaded.configurations, world);
+    let log = Log::new(settings, stdout, stderr);
+    if loaded.wants_help(&line) {
+        let help = command_line::parse(program, &["--help".to_owned()]);
+        if let Ok(Parsed::Print(text)) = help {
+            log.data(text.as_bytes());
+        }
+        return 0;
+    }
+    Run {
+        line: &line,
+        person: is_person(program, &line, &loaded.configurations, world),
+        runner: Runner::new(world, log.clone()),
+        log,
+        summary: Vec::new(),
+        results: Vec::new(),
+        signal: None,
+    }
+    .finish(&loaded)
+}
+
+/// The configuration files of a run.
+struct Loaded {
+    configurations: Vec<Configuration>,
+    errors: Vec<(PathBuf, ConfigErrors)>,
+    looked_at: Vec<PathBuf>,
+}
+
+impl Loaded {
+    fn load(line: &CommandLine, world: &World) -> Self {
+        let variable = |name: &str| world.variable(name);
+        let defaults = paths::default_paths(&variable);
+        let looked_at = match line.config_paths.is_empty() {
+            true => defaults.clone(),
+            false => line.config_paths.clone(),
+        };
+        let validating = line
+            .actions
+            .iter()
+            .any(|action| action.name() == "validate");
+        let context = LoadContext {
+            variable: &variable,
+            interpolate_environment: line.interpolate_environment && !validating,
+            overrides: &line.overrides,
+        };
+        let mut loaded = Self {
+            configurations: Vec::new(),
+            errors: Vec::new(),
+            looked_at,
+        };
+        for path in paths::collect(&loaded.looked_at, &defaults) {
+            match Configuration::load(&path, context) {
+                Ok(configuration) => loaded.configurations.push(configuration),
+                Err(errors) => loaded.errors.push((path, errors)),
+            }
+        }
+        loaded
+    }
+
+    /// Without default actions a call without an action has nothing to do.
+    fn wants_help(&self, line: &CommandLine) -> bool {
+        let off = |configuration: &Configuration| {
+            configuration.options.control.default_actions == Some(false)
+        };
+        !line.named && !self.configurations.is_empty() && self.configurations.iter().all(off)
+    }
+}
+
+fn verbosity(configurations: &[Configuration]) -> Option<i64> {
+    let levels = configurations.iter();
+    levels
+        .filter_map(|configuration| configuration.options.output.verbosity)
+        .max()
+}
+
+/// A person is told about steps, unless the account of borgmatic was asked for.
+fn is_person(
+    program: &str,
+    line: &CommandLine,
+    configurations: &[Configuration],
+    world: &World,
+) -> bool {
+    let json = line.actions.iter().any(|action| action.json());
+    world.person && program != "borgmatic" && !json && verbosity(configurations).is_none()
+}
+
+fn settings(
+    program: &str,
+    line: &CommandLine,
+    configurations: &[Configuration],
+    world: &World,
+) -> LogSettings {
+    let json = line.actions.iter().any(|action| action.json());
+    let level = verbosity(configurations).unwrap_or(0);
+    let wanted = configurations
+        .iter()
+        .all(|configuration| configuration.options.output.color.unwrap_or(true));
+    let off = |name: &str| world.variable(name).is_some_and(|value| !value.is_empty());
+    let dumb = world.variable("TERM").as_deref() == Some("dumb");
+    let plain =
+        off("NO_COLOR") || matches!(world.variable("PY_COLORS").as_deref(), Some("0" | "False"));
+    let asked = configurations
+        .iter()
+        .any(|configuration| configuration.options.output.progress);
+    let person = is_person(program, line, configurations, world);
+    LogSettings {
+        verbosity: level,
+        color: wanted && !json && !dumb && !plain && world.columns.is_some(),
+        progress_columns: world
+            .columns
+            .filter(|_| (asked || person) && !dumb && !json),
+    }
+}
+
+/// A run on its way.
+struct Run<'a> {
+    line: &'a CommandLine,
+    person: bool,
+    runner: Runner<'a>,
+    log: Log,
+    summary: Vec<Record>,
+    results: Vec<Value>,
+    /// The exit code of a command that a signal ended.
+    signal: Option<u8>,
+}
+
+impl Run<'_> {
+    fn finish(mut self, loaded: &Loaded) -> u8 {
+        self.tell_of_loading(loaded);
+        match validate::asked(self.line) {
+            Some(show) => self.validate(loaded, show),
+            None => self.run_all(loaded),
+        }
+        if !self.results.is_empty() {
+            let results = std::mem::take(&mut self.results);
+            self.log
+                .data(validate::python_json(&Value::Array(results)).as_bytes());
+        }
+        self.log.summary(&self.summary);
+        let failed = self
+            .summary
+            .iter()
+            .any(|record| record.level == Level::Critical);
+        self.signal.unwrap_or(u8::from(failed))
+    }
+
+    fn add(&mut self, level: Level, text: impl Into<String>) {
+        self.summary.push(Record::new(level, text));
+    }
+
+    fn tell_of_loading(&mut self, loaded: &Loaded) {
+        for configuration in &loaded.configurations {
+            for warning in &configuration.warnings {
+                self.add(Level::Warning, warning.clone());
+            }
+        }
+        for (path, errors) in &loaded.errors {
+            let heading = format!("{}: Error parsing configuration file", path.display());
+            self.add(Level::Critical, heading);
+            for line in errors.to_string().lines() {
+                self.add(Level::Critical, line);
+            }
+        }
+    }
+
+    fn validate(&mut self, loaded: &Loaded, show: bool) {
+        if !loaded.errors.is_empty() {
+            self.add(Level::Critical, "Configuration validation failed");
+        } else if loaded.configurations.is_empty() {
+            self.no_configuration(loaded);
+        } else {
+            if show {
+                self.log
+                    .data(validate::shown(&loaded.configurations).as_bytes());
+            }
+            self.add(Level::Answer, "All configuration files are valid");
+        }
+    }
+
+    fn no_configuration(&mut self, loaded: &Loaded) {
+        let paths = loaded
+            .looked_at
+            .iter()
+            .map(|path| path.display().to_string());
+        let paths = paths.collect::<Vec<_>>().join(" ");
+        self.add(
+            Level::Critical,
+            format!("{paths}: No valid configuration files found"),
+        );
+    }
+
+    fn run_all(&mut self, loaded: &Loaded) {
+        if loaded.configurations.is_empty() {
+            self.no_configuration(loaded);
+            return;
+        }
+        if let Some(name) = &self.line.repository {
+            let mut all = loaded
+                .configurations
+                .iter()
+                .flat_map(|file| &file.repositories);
+            if !all.any(|repository| repository.is_called(name)) {
+                let text = format!("Repository \"{name}\" not found in configuration files");
+                self.add(Level::Critical, text);
+                return;
+            }
+        }
+        let files: Vec<PathBuf> = loaded
+            .configurations
+            .iter()
+            .flat_map(|configuration| configuration.files.iter().cloned())
+            .collect();
+        for configuration in &loaded.configurations {
+            if self.signal.is_none() {
+                self.run_file(configuration, &files);
+            }
+        }
+    }
+
+    fn run_file(&mut self, configuration: &Configuration, files: &[PathBuf]) {
+        let name = configuration.path.display().to_string();
+        let verbosity = self.log.settings().verbosity;
+        let errors = match plan::plan(configuration, self.line, verbosity) {
+            Ok(plan) => self.run_plan(plan, files),
+            Err(error) => vec![Record::new(Level::Critical, error.to_string())],
+        };
+        if errors.is_empty() {
+            let text = format!("{name}: Successfully ran configuration file");
+            self.add(Level::Info, text);
+        } else {
+            self.add(Level::Critical, format!("{name}: An error occurred"));
+            self.summary.extend(errors);
+        }
+    }
+
+    /// Runs the repositories of a file; one that fails goes to the end of the queue as often as
+    /// its retries allow.
+    fn run_plan(&mut self, plan: Plan, files: &[PathBuf]) -> Vec<Record> {
+        let mut errors = Vec::new();
+        let mut queue: VecDeque<(RepositoryPlan, u32)> = plan
+            .repositories
+            .into_iter()
+            .map(|plan| (plan, 0))
+            .collect();
+        while let Some((plan, tries)) = queue.pop_front() {
+            let control = &plan.repository.options.control;
+            let name = plan.repository.name().to_owned();
+            self.log.set_prefix(&name);
+            let wait = u64::from(tries).saturating_mul(control.retry_wait);
+            if wait > 0 {
+                let text = format!("Sleeping {wait}s before next retry");
+                self.log.record(Level::Warning, &text);
+                (self.runner.world.sleep)(Duration::from_secs(wait));
+            }
+            let result = self.run_repository(&plan, files);
+            match result {
+                Ok(()) => {}
+                Err(RunError::Signal { code }) => {
+                    self.signal = Some(code);
+                    errors.push(Record::new(
+                        Level::Critical,
+                        format!("{name}: ended by a signal"),
+                    ));
+                    queue.clear();
+                }
+                Err(error) if tries < control.retries => {
+                    self.tell(&error, Level::Warning);
+                    let text = format!("Retrying... attempt {}/{}", tries + 1, control.retries);
+                    self.log.record(Level::Warning, &text);
+                    queue.push_back((plan, tries + 1));
+                }
+                Err(error) => {
+                    self.tell(&error, Level::Critical);
+                    let text = format!("{name}: Error running actions for repository");
+                    errors.push(Record::new(Level::Critical, text));
+                    let lines = error.lines().into_iter();
+                    errors.extend(lines.map(|line| Record::new(Level::Critical, line)));
+                }
+            }
+            self.log.set_prefix("");
+        }
+        errors
+    }
+
+    fn run_repository(&mut self, plan: &RepositoryPlan, files: &[PathBuf]) -> Result<(), RunError> {
+        let report = Report::new(self.person.then(|| self.log.clone()));
+        if plan.steps.iter().any(|step| !step.title_is_answer) {
+            report.repository(plan.repository.name(), &plan.repository.path);
+        }
+        // Results of a try that fails must not stand beside those of the next.
+        let mut results = Vec::new();
+        Steps {
+            runner: &self.runner,
+            config_files: files,
+            report: &report,
+            results: &mut results,
+        }
+        .run(plan)?;
+        self.results.append(&mut results);
+        Ok(())
+    }
+
+    /// Tells of an error when it happens; the summary repeats it.
+    fn tell(&self, error: &RunError, level: Level) {
+        self.log
+            .record(level, "Error running actions for repository");
+        // What the command itself said is in the log already.
+        self.log.record(level, &error.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! How a command ended: exit codes as borgmatic reads them, and errors of a run.
+
+use crate::directories::DirectoryError;
+use crate::output::log::{Level, Log};
+use crate::patterns::PatternError;
+use crate::plan::PlanError;
+
+/// The code of a repository that may not be accessed without a confirmation.
+const ACCESS_ABORTED: u8 = 62;
+
+/// Why the actions on a repository ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A Borg command failed.
+    #[error("Command '{command}' returned non-zero exit status {code}.")]
+    Command {
+        /// The command, without secrets.
+        command: String,
+        /// Its exit code.
+        code: u8,
+        /// The last lines it wrote.
+        output: Vec<String>,
+    },
+    /// The user or the system wants the run to end.
+    #[error("ended by signal {}", code.saturating_sub(128))]
+    Signal {
+        /// The exit code of the command that was ended: 128 and the number of the signal.
+        code: u8,
+    },
+    /// A command printed no JSON where it should.
+    #[error("{command}: unexpected output: {source}")]
+    Output {
+        /// The command.
+        command: String,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// The repository is there already, with another encryption.
+    #[error(
+        "Requested encryption mode \"{wanted}\" does not match existing repository encryption mode \"{found}\""
+    )]
+    OtherEncryption {
+        /// The mode asked for.
+        wanted: String,
+        /// The mode it has.
+        found: String,
+    },
+    /// There is no archive where the newest one was asked for.
+    #[error("No archives found in the repository")]
+    NoArchives,
+    /// The command for the passphrase failed.
+    #[error("the command for the passphrase failed: {0}")]
+    Passcommand(String),
+    /// The patterns cannot be made.
+    #[error(transparent)]
+    Patterns(#[from] PatternError),
+    /// There is no place for files of the run.
+    #[error("{0}: {source}", source = source_text(.0))]
+    Directory(#[from] DirectoryError),
+    /// The plan and the configuration contradict each other.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The system refused something.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+fn source_text(error: &DirectoryError) -> String {
+    std::error::Error::source(error).map_or_else(|| "it is refused".to_owned(), ToString::to_string)
+}
+
+impl RunError {
+    /// Returns the lines of the summary: what a command wrote last, the error, what to do.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Self::Command { output, .. } = self {
+            lines.extend(output.iter().cloned());
+        }
+        lines.push(self.to_string());
+        if let Self::Command {
+            code: ACCESS_ABORTED,
+            ..
+        } = self
+        {
+            lines.push(
+                "To allow it, set \"relocated_repo_access_is_ok\" or \"unknown_unencrypted_repo_access_is_ok\" to true, whichever applies."
+                    .to_owned(),
+            );
+        }
+        lines
+    }
+}
+
+/// Tells whether a command did its work, and says so in the log where that is not plain.
+pub fn succeeded(code: u8, warning_is_error: bool, log: &Log) -> bool {
+    let described = match description(code) {
+        Some(description) => format!("{code} ({description})"),
+        None => code.to_string(),
+    };
+    match code {
+        0 => true,
+        1 if warning_is_error => false,
+        2..=99 | 128..=255 => false,
+        101 | 102 | 104 | 105 | 106 => {
+            let text =
+                format!("Treating exit code {described} as an error, as per borgmatic defaults");
+            log.record(Level::Error, &text);
+            false
+        }
+        _ => {
+            let text =
+                format!("Treating exit code {described} as a warning, as per borgmatic defaults");
+            log.record(Level::Warning, &text);
+            true
+        }
+    }
+}
+
+fn description(code: u8) -> Option<&'static str> {
+    Some(match code {
+        100 => "a file changed while it was saved",
+        101 => "a pattern matched nothing",
+        102 => "something could not be saved",
+        103 => "a file was replaced while it was saved",
+        104 => "the system refused to read something",
+        105 => "something may not be read",
+        106 => "something could not be read",
+        107 => "a file vanished before it was saved",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::log::tests::log;
+
+    #[test]
+    fn exit_codes_are_read_as_in_borgmatic() {
+        let (log, _, stderr) = log(0);
+        for code in [0, 1, 100, 103, 107, 110] {
+            assert!(succeeded(code, false, &log), "{code}");
+        }
+        for code in [2, 13, 73, 99, 101, 102, 104, 105, 106, 130] {
+            assert!(!succeeded(code, false, &log), "{code}");
+        }
+        assert!(!succeeded(1, true, &log));
+        assert!(
+            stderr
+                .text()
+                .contains("105 (something may not be read) as an error")
+        );
+    }
+}

@@ -1,0 +1,135 @@
+//! What a person at a terminal is told: one line for each step that was done.
+//!
+//! Only the default verbosity on a terminal gets it; cron and scripts see what borgmatic shows.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::output::log::{Level, Log};
+use crate::output::progress::{bytes, clock, grouped};
+use crate::plan::Step;
+
+/// Tells about steps, if there is somebody to tell.
+pub struct Report {
+    log: Option<Log>,
+}
+
+impl Report {
+    /// Makes a report for a person, or one that says nothing.
+    pub fn new(log: Option<Log>) -> Self {
+        Self { log }
+    }
+
+    /// Tells whether anybody wants to know more than that a step succeeded.
+    pub fn wants_results(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// Tells which repository is next.
+    pub fn repository(&self, name: &str, path: &str) {
+        if let Some(log) = &self.log {
+            let text = match name == path {
+                true => path.to_owned(),
+                false => format!("{name} ({path})"),
+            };
+            log.output(Level::Answer, &text);
+        }
+    }
+
+    /// Tells that a step was done. Steps that print results speak for themselves.
+    pub fn step(&self, step: &Step, done: &str, time: Duration) {
+        if let Some(log) = self.log.as_ref().filter(|_| !step.title_is_answer) {
+            let done = if done.is_empty() { "done" } else { done };
+            let action = step.action;
+            log.output(
+                Level::Answer,
+                &format!("  {action:<11} {done}  ({})", clock(time)),
+            );
+        }
+    }
+}
+
+/// Describes a new archive by Borg's JSON about it.
+pub fn archive(value: &Value) -> String {
+    let archive = value.get("archive");
+    let name = archive
+        .and_then(|archive| archive.get("name"))
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let number = |key: &str| {
+        archive
+            .and_then(|archive| archive.get("stats"))
+            .and_then(|stats| stats.get(key))
+            .and_then(Value::as_u64)
+            .unwrap_or(0)
+    };
+    format!(
+        "{name}: {} files, {}, {} new",
+        grouped(number("nfiles")),
+        bytes(number("original_size")),
+        bytes(number("deduplicated_size"))
+    )
+}
+
+/// How large the sources of a repository were the last time: what a progress line expects.
+pub struct Sizes {
+    file: PathBuf,
+}
+
+impl Sizes {
+    /// Names the file for a repository, beside the state that is shared with borgmatic.
+    pub fn new(state_directory: &Path, repository: &str) -> Self {
+        let name = HEXLOWER.encode(&Sha256::digest(repository.as_bytes()));
+        let directory = state_directory.with_file_name("fastness").join("sizes");
+        Self {
+            file: directory.join(name.get(..16).unwrap_or(&name)),
+        }
+    }
+
+    /// Returns the size, if it is known.
+    pub fn last(&self) -> Option<u64> {
+        std::fs::read_to_string(&self.file)
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    }
+
+    /// Keeps a size. It is only an aid: what cannot be kept is not.
+    pub fn remember(&self, size: u64) {
+        if size == 0 {
+            return;
+        }
+        if let Some(directory) = self.file.parent() {
+            let _ = std::fs::create_dir_all(directory);
+        }
+        let _ = std::fs::write(&self.file, format!("{size}\n"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_is_told_by_name_and_sizes() {
+        let value = serde_json::json!({"archive": {"name": "server-1", "stats": {
+            "nfiles": 3210, "original_size": 1_200_000_000u64, "deduplicated_size": 14_100_000}}});
+        insta::assert_snapshot!(archive(&value), @"server-1: 3,210 files, 1.20 GB, 14.1 MB new");
+    }
+
+    #[test]
+    fn a_size_is_remembered_for_its_repository() {
+        let state = tempfile::tempdir().unwrap();
+        let directory = state.path().join("borgmatic");
+        let sizes = Sizes::new(&directory, "/a");
+        assert_eq!(sizes.last(), None);
+        sizes.remember(5);
+        assert_eq!(sizes.last(), Some(5));
+        assert_eq!(Sizes::new(&directory, "/b").last(), None);
+    }
+}

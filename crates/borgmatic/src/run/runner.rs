@@ -1,0 +1,288 @@
+//! Runs commands for one repository: environment, passphrase, output, exit code.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use fastness_borg::environment::Secret;
+use serde_json::Value;
+
+use crate::output::log::{Level, Log};
+use crate::output::progress::Progress;
+use crate::plan::call::{Call, Environment, Passphrase, Show, quoted};
+
+use super::World;
+use super::borg::Invocation;
+use super::outcome::{RunError, succeeded};
+use super::sink::Collector;
+
+/// What a command is run with beside its own words.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extra<'a> {
+    /// The file with the patterns.
+    pub patterns: Option<&'a str>,
+    /// The archive that was found out.
+    pub archive: Option<&'a str>,
+    /// Amount that progress may be expected to reach.
+    pub total: Option<u64>,
+    /// A message that must not worry anybody.
+    pub hidden: Option<&'static str>,
+    /// Ask for JSON results in order to tell people about them.
+    pub json: bool,
+}
+
+/// What a command gave.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// Its data, when it is collected.
+    pub data: Vec<u8>,
+    /// How far its progress went.
+    pub progress: Progress,
+}
+
+/// Passphrases that commands printed: each is run once, for it may ask somebody.
+type Passphrases = RefCell<BTreeMap<(Vec<String>, Option<PathBuf>), Secret>>;
+
+/// Runs commands.
+pub struct Runner<'a> {
+    /// What the run has of the world.
+    pub world: &'a World,
+    /// Where records go.
+    pub log: Log,
+    passphrases: Passphrases,
+}
+
+impl<'a> Runner<'a> {
+    /// Makes a runner.
+    pub fn new(world: &'a World, log: Log) -> Self {
+        Self {
+            world,
+            log,
+            passphrases: RefCell::default(),
+        }
+    }
+
+    /// Runs a command and returns what it gave.
+    ///
+    /// # Errors
+    /// When it cannot be run or does not succeed.
+    pub fn run(
+        &self,
+        call: &Call,
+        environment: &Environment,
+        extra: Extra<'_>,
+    ) -> Result<Given, RunError> {
+        let (code, given, last_lines) = self.attempt(call, environment, extra)?;
+        match code {
+            128..=255 => Err(RunError::Signal { code }),
+            code if succeeded(code, call.warning_is_error, &self.log) => Ok(given),
+            code => Err(RunError::Command {
+                command: shown(&call.resolved(extra.patterns, extra.archive)),
+                code,
+                output: last_lines,
+            }),
+        }
+    }
+
+    /// Runs a command and returns its exit code, whatever it is, with what it gave and said.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn attempt(
+        &self,
+        call: &Call,
+        environment: &Environment,
+        extra: Extra<'_>,
+    ) -> Result<(u8, Given, Vec<String>), RunError> {
+        let mut arguments = call.resolved(extra.patterns, extra.archive);
+        let command = shown(&arguments);
+        self.log.record(Level::Debug, &command);
+        let label = arguments.first().cloned().unwrap_or_default();
+        self.add_flags(call, &mut arguments, extra);
+        let show = if extra.json { Show::Query } else { call.show };
+        let collector = Collector::new(&self.log, show, &label, extra.total).hiding(extra.hidden);
+        let invocation = Invocation {
+            arguments,
+            variables: self.variables(environment),
+            passphrase: self.passphrase(environment, call)?,
+            directory: call.directory.clone(),
+            stdout: collector.stdout(),
+            stderr: collector.stderr(),
+        };
+        let code = self.world.borg.run(invocation);
+        self.log.progress(None);
+        let code = code.map_err(|source| RunError::System {
+            what: command,
+            source,
+        })?;
+        let mut collected = collector.collected();
+        let given = Given {
+            data: std::mem::take(&mut collected.data),
+            progress: std::mem::take(&mut collected.progress),
+        };
+        Ok((code, given, collected.last_lines.iter().cloned().collect()))
+    }
+
+    /// Adds what the progress line and reports to people need to the words of a plan.
+    fn add_flags(&self, call: &Call, arguments: &mut Vec<String>, extra: Extra<'_>) {
+        let has = |flag: &str, arguments: &[String]| arguments.iter().any(|word| word == flag);
+        let mut add = |flag: &str| {
+            if !has(flag, arguments) {
+                arguments.insert(1.min(arguments.len()), flag.to_owned());
+            }
+        };
+        let quiet = matches!(call.show, Show::Query | Show::Json | Show::Answer);
+        if self.log.settings().progress_columns.is_some() && !quiet {
+            let measured = ["create", "check", "compact", "extract", "prune"];
+            let command = call.resolved(None, None).into_iter().next();
+            if command.is_some_and(|command| measured.contains(&command.as_str())) {
+                add("--log-json");
+                add("--progress");
+            }
+        }
+        if extra.json {
+            add("--json");
+        }
+    }
+
+    /// The environment of the run with what the configuration sets.
+    fn variables(&self, environment: &Environment) -> BTreeMap<OsString, OsString> {
+        let mut variables = self.world.variables.clone();
+        let mut unset = |name: &str| variables.remove(&OsString::from(name));
+        match environment.passphrase {
+            Passphrase::Inherited => {}
+            Passphrase::Text(_) | Passphrase::Command(_) => {
+                unset("BORG_PASSCOMMAND");
+                unset("BORG_PASSPHRASE_FD");
+            }
+        }
+        if matches!(environment.passphrase, Passphrase::Text(_)) {
+            unset("BORG_PASSPHRASE");
+        }
+        for (name, value) in &environment.variables {
+            variables.insert(name.into(), value.into());
+        }
+        for (name, value) in &environment.defaults {
+            variables.entry(name.into()).or_insert_with(|| value.into());
+        }
+        variables.insert("BORG_EXIT_CODES".into(), "modern".into());
+        variables
+    }
+
+    /// The passphrase of the configuration. One in the environment of the run goes before that of
+    /// a command, as in Borg.
+    fn passphrase(
+        &self,
+        environment: &Environment,
+        call: &Call,
+    ) -> Result<Option<Secret>, RunError> {
+        let words = match &environment.passphrase {
+            Passphrase::Inherited => return Ok(None),
+            Passphrase::Text(secret) => return Ok(Some(secret.clone())),
+            Passphrase::Command(_) if self.world.variable("BORG_PASSPHRASE").is_some() => {
+                return Ok(None);
+            }
+            Passphrase::Command(words) => words,
+        };
+        let key = (words.clone(), call.directory.clone());
+        if let Some(secret) = self.passphrases.borrow().get(&key) {
+            return Ok(Some(secret.clone()));
+        }
+        let secret = self.run_passcommand(words, call.directory.as_ref())?;
+        self.passphrases.borrow_mut().insert(key, secret.clone());
+        Ok(Some(secret))
+    }
+
+    fn run_passcommand(
+        &self,
+        words: &[String],
+        directory: Option<&PathBuf>,
+    ) -> Result<Secret, RunError> {
+        let failed = |reason: String| RunError::Passcommand(format!("{}: {reason}", shown(words)));
+        let (program, arguments) = words.split_first().ok_or_else(|| failed("empty".into()))?;
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .stderr(Stdio::inherit())
+            .stdin(Stdio::inherit());
+        if let Some(directory) = directory {
+            command.current_dir(directory);
+        }
+        let output = command
+            .output()
+            .map_err(|error| failed(error.to_string()))?;
+        if !output.status.success() {
+            return Err(failed(output.status.to_string()));
+        }
+        let text = String::from_utf8(output.stdout)
+            .map_err(|_| failed("its output is not UTF-8 text".to_owned()))?;
+        let trimmed = text.strip_suffix('\n').unwrap_or(&text);
+        Ok(Secret::new(trimmed.to_owned()))
+    }
+
+    /// Runs a command and reads the JSON document it prints.
+    ///
+    /// # Errors
+    /// When it does not succeed or prints something else.
+    pub fn query(&self, call: &Call, environment: &Environment) -> Result<Value, RunError> {
+        let given = self.run(call, environment, Extra::default())?;
+        parse_json(&given.data).map_err(|source| RunError::Output {
+            command: call.to_string(),
+            source,
+        })
+    }
+}
+
+/// A command line without the name of the program, for people; there are no secrets in it.
+fn shown(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    format!("borg {}", words.join(" "))
+}
+
+/// Reads a JSON document that Borg printed. Bytes of names that are no UTF-8 stand in it as lone
+/// surrogates, which are no text here and become question marks.
+pub fn parse_json(data: &[u8]) -> Result<Value, serde_json::Error> {
+    let text = String::from_utf8_lossy(data);
+    serde_json::from_str(&text).or_else(|_| serde_json::from_str(&without_surrogates(&text)))
+}
+
+fn without_surrogates(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("\\udc") {
+        out.push_str(before);
+        let second_half = before
+            .get(before.len().saturating_sub(6)..)
+            .is_some_and(|end| {
+                end.starts_with("\\ud8")
+                    || end.starts_with("\\ud9")
+                    || end.starts_with("\\uda")
+                    || end.starts_with("\\udb")
+            });
+        if second_half {
+            out.push_str("\\udc");
+            rest = after;
+        } else {
+            out.push('?');
+            rest = after.get(2..).unwrap_or_default();
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_no_text_do_not_make_json_unreadable() {
+        let value = parse_json(br#"{"a": "x\udcff \ud83d\ude00 \ud83d\udc80"}"#).unwrap();
+        assert_eq!(
+            value.get("a").unwrap().as_str(),
+            Some("x? \u{1f600} \u{1f480}")
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! The two streams of a Borg command, on their way to the log.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::output::lines::{Line, understand};
+use crate::output::log::{Level, Log};
+use crate::output::progress::{self, Progress};
+use crate::plan::call::Show;
+
+/// Lines that are kept for the summary.
+const KEPT_LINES: usize = 25;
+
+/// What a command left behind.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// Its data, when it is wanted.
+    pub data: Vec<u8>,
+    /// The last lines it said.
+    pub last_lines: VecDeque<String>,
+    /// The furthest progress.
+    pub progress: Progress,
+}
+
+/// Shared by the two streams and the runner.
+#[derive(Clone)]
+pub struct Collector {
+    log: Log,
+    show: Show,
+    /// A message that must not worry anybody.
+    hidden: Option<&'static str>,
+    label: String,
+    total: Option<u64>,
+    begin: Instant,
+    collected: Arc<Mutex<Collected>>,
+}
+
+impl Collector {
+    /// Makes one for a command. `total` is the amount that its progress may be expected to reach.
+    pub fn new(log: &Log, show: Show, label: &str, total: Option<u64>) -> Self {
+        Self {
+            log: log.clone(),
+            show,
+            hidden: None,
+            label: label.to_owned(),
+            total,
+            begin: Instant::now(),
+            collected: Arc::default(),
+        }
+    }
+
+    /// Hides the message with this id.
+    #[must_use]
+    pub fn hiding(mut self, msgid: Option<&'static str>) -> Self {
+        self.hidden = msgid;
+        self
+    }
+
+    /// Returns what was collected.
+    pub fn collected(&self) -> MutexGuard<'_, Collected> {
+        self.collected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The command's stdout.
+    pub fn stdout(&self) -> Box<dyn Write + Send> {
+        Box::new(Data(self.clone()))
+    }
+
+    /// The command's stderr.
+    pub fn stderr(&self) -> Box<dyn Write + Send> {
+        Box::new(Lines {
+            collector: self.clone(),
+            partial: Vec::new(),
+        })
+    }
+
+    /// The level at which results of the command are shown.
+    fn level(&self) -> Level {
+        match self.show {
+            Show::Answer | Show::Through => Level::Answer,
+            Show::Info | Show::Json | Show::Query => Level::Info,
+        }
+    }
+
+    fn line(&self, line: &str) {
+        match understand(line) {
+            Line::Record { msgid, .. } if msgid.is_some() && msgid.as_deref() == self.hidden => {}
+            Line::Record { level, text, .. } => {
+                let asked = level == Level::Info && self.level() == Level::Answer;
+                self.say(if asked { Level::Answer } else { level }, &text);
+            }
+            Line::Status(text) => self.say(self.level(), &text),
+            Line::Progress(progress) => self.progress(progress),
+            Line::Text(text) if self.show == Show::Through => {
+                self.log.data(format!("{text}\n").as_bytes());
+            }
+            Line::Text(text) => {
+                let warning = text.to_lowercase().starts_with("warning:");
+                self.say(
+                    if warning {
+                        Level::Warning
+                    } else {
+                        Level::Error
+                    },
+                    &text,
+                );
+            }
+        }
+    }
+
+    fn say(&self, level: Level, text: &str) {
+        let mut collected = self.collected();
+        if collected.last_lines.len() == KEPT_LINES {
+            collected.last_lines.pop_front();
+        }
+        collected.last_lines.push_back(text.to_owned());
+        drop(collected);
+        self.log.output(level, text);
+    }
+
+    fn progress(&self, progress: Option<Progress>) {
+        let Some(mut progress) = progress else {
+            self.log.progress(None);
+            return;
+        };
+        progress.label.clone_from(&self.label);
+        progress.total = progress.total.or(self.total);
+        progress.elapsed = self.begin.elapsed();
+        if let Some(columns) = self.log.settings().progress_columns {
+            self.log.progress(Some(&progress::line(&progress, columns)));
+        }
+        if progress.bytes {
+            self.collected().progress = progress;
+        }
+    }
+}
+
+/// stdout: collected, or passed on if results of this kind are shown.
+struct Data(Collector);
+
+impl Write for Data {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Self(collector) = self;
+        match collector.show {
+            Show::Json | Show::Query => collector.collected().data.extend_from_slice(bytes),
+            Show::Through => collector.log.data(bytes),
+            Show::Answer if collector.log.settings().verbosity >= 0 => collector.log.data(bytes),
+            Show::Info if collector.log.settings().verbosity >= 1 => collector.log.data(bytes),
+            Show::Answer | Show::Info => {}
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// stderr, line by line.
+struct Lines {
+    collector: Collector,
+    partial: Vec<u8>,
+}
+
+impl Lines {
+    fn complete_lines(&mut self) {
+        while let Some(end) = self.partial.iter().position(|byte| *byte == b'\n') {
+            let rest = self.partial.split_off(end + 1);
+            let line = std::mem::replace(&mut self.partial, rest);
+            let line = String::from_utf8_lossy(&line);
+            self.collector.line(line.trim_end_matches(['\n', '\r']));
+        }
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.partial.extend_from_slice(bytes);
+        self.complete_lines();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        if !self.partial.is_empty() {
+            self.partial.push(b'\n');
+            self.complete_lines();
+        }
+    }
+}

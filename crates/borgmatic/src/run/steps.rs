@@ -1,0 +1,361 @@
+//! Runs the steps of a plan on one repository.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::bootstrap;
+use crate::checks::{self, CheckTimes, Skip};
+use crate::config::Repository;
+use crate::directories::{RuntimeDirectory, state_directory};
+use crate::output::log::Level;
+use crate::output::progress::span;
+use crate::patterns;
+use crate::plan::call::{Call, Environment, Show};
+use crate::plan::{CheckTask, RepositoryPlan, Step, Task};
+
+use super::outcome::RunError;
+use super::report::{self, Report};
+use super::runner::{Extra, Given, Runner, parse_json};
+
+/// Exit codes of a query for a repository that is not there.
+const NO_REPOSITORY: [u8; 3] = [2, 13, 15];
+
+/// Runs the steps of one repository.
+pub struct Steps<'a> {
+    /// Runs commands.
+    pub runner: &'a Runner<'a>,
+    /// All configuration files of the run.
+    pub config_files: &'a [PathBuf],
+    /// Tells people what was done.
+    pub report: &'a Report,
+    /// JSON results of the whole run.
+    pub results: &'a mut Vec<Value>,
+}
+
+impl Steps<'_> {
+    /// Runs all steps; the first error ends them.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub fn run(&mut self, plan: &RepositoryPlan) -> Result<(), RunError> {
+        for step in &plan.steps {
+            if !step.title.is_empty() {
+                let level = match step.title_is_answer {
+                    true => Level::Answer,
+                    false => Level::Info,
+                };
+                self.runner.log.record(level, &step.title);
+            }
+            let begin = Instant::now();
+            let done = self.step(step, plan)?;
+            self.report.step(step, &done, begin.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Runs one step and returns what people may want to know about it.
+    fn step(&mut self, step: &Step, plan: &RepositoryPlan) -> Result<String, RunError> {
+        let environment = &plan.environment;
+        match &step.task {
+            Task::Borg { call, latest } => {
+                let archive = match latest {
+                    Some(latest) => Some(self.latest(latest, environment)?),
+                    None => None,
+                };
+                let extra = Extra {
+                    archive: archive.as_deref(),
+                    ..Extra::default()
+                };
+                let given = self.runner.run(call, environment, extra)?;
+                self.keep_result(call, &given, &plan.repository)?;
+                Ok(archive.unwrap_or_default())
+            }
+            Task::Create {
+                call,
+                store_config_files,
+            } => self.create(call, *store_config_files, plan),
+            Task::RepoCreate {
+                probe,
+                encryption,
+                create,
+            } => self.repo_create(probe, encryption, create.as_ref(), environment),
+            Task::Find { archives, paths } => self.find(archives, paths, environment),
+            Task::Check(task) => self.check(task, plan),
+        }
+    }
+
+    /// Keeps a JSON result, with the label of the repository in it.
+    fn keep_result(
+        &mut self,
+        call: &Call,
+        given: &Given,
+        repository: &Repository,
+    ) -> Result<(), RunError> {
+        if call.show != Show::Json {
+            return Ok(());
+        }
+        let mut value = parse_json(&given.data).map_err(|source| RunError::Output {
+            command: call.to_string(),
+            source,
+        })?;
+        if let Some(Value::Object(members)) = value.get_mut("repository") {
+            let label = repository.label.clone().unwrap_or_default();
+            members.insert("label".to_owned(), Value::String(label));
+        }
+        self.results.push(value);
+        Ok(())
+    }
+
+    /// The name of the newest archive.
+    fn latest(&self, call: &Call, environment: &Environment) -> Result<String, RunError> {
+        let value = self.runner.query(call, environment)?;
+        let name = value
+            .get("archives")
+            .and_then(Value::as_array)
+            .and_then(|archives| archives.last())
+            .and_then(|archive| archive.get("name"))
+            .and_then(Value::as_str)
+            .ok_or(RunError::NoArchives)?;
+        self.runner
+            .log
+            .record(Level::Debug, &format!("Latest archive is {name}"));
+        Ok(name.to_owned())
+    }
+
+    fn create(
+        &mut self,
+        call: &Call,
+        store_config_files: bool,
+        plan: &RepositoryPlan,
+    ) -> Result<String, RunError> {
+        let options = &plan.repository.options;
+        let variable = |name: &str| self.runner.world.variable(name);
+        let configured = patterns::collect(&options.sources, &variable)?;
+        let unique = (self.runner.world.unique)();
+        let directory = RuntimeDirectory::create(&options.access, &variable, &unique)?;
+        let failed = |source| RunError::System {
+            what: "preparing the archive".to_owned(),
+            source,
+        };
+        let mut all = match store_config_files {
+            true => bootstrap::store(&directory.path(), self.config_files).map_err(failed)?,
+            false => Vec::new(),
+        };
+        all.extend(configured);
+        let file = directory.path().join(format!("patterns-{unique}"));
+        let lines = patterns::unique_lines(&all);
+        std::fs::write(&file, lines.join("\n")).map_err(failed)?;
+        for line in &lines {
+            self.runner
+                .log
+                .record(Level::Debug, &format!("pattern {line}"));
+        }
+        let sizes = report::Sizes::new(
+            &state_directory(&options.access, &variable),
+            &plan.repository.path,
+        );
+        let extra = Extra {
+            patterns: file.to_str(),
+            total: sizes.last(),
+            json: self.report.wants_results() && call.show == Show::Info,
+            ..Extra::default()
+        };
+        let given = self.runner.run(call, &plan.environment, extra)?;
+        sizes.remember(given.progress.done);
+        self.keep_result(call, &given, &plan.repository)?;
+        Ok(match extra.json {
+            true => report::archive(&parse_json(&given.data).unwrap_or_default()),
+            false => String::new(),
+        })
+    }
+
+    fn repo_create(
+        &mut self,
+        probe: &Call,
+        encryption: &str,
+        create: Option<&Call>,
+        environment: &Environment,
+    ) -> Result<String, RunError> {
+        let extra = Extra {
+            hidden: Some("Repository.DoesNotExist"),
+            ..Extra::default()
+        };
+        let (code, given, output) = self.runner.attempt(probe, environment, extra)?;
+        if NO_REPOSITORY.contains(&code) {
+            let Some(create) = create else {
+                let text = "Skipping repository creation (dry run)";
+                self.runner.log.record(Level::Info, text);
+                return Ok("not made in a dry run".to_owned());
+            };
+            self.runner.run(create, environment, Extra::default())?;
+            return Ok(format!("made, {encryption}"));
+        }
+        if code >= 2 {
+            return Err(RunError::Command {
+                command: probe.to_string(),
+                code,
+                output,
+            });
+        }
+        let value = parse_json(&given.data).map_err(|source| RunError::Output {
+            command: probe.to_string(),
+            source,
+        })?;
+        let found = value
+            .get("encryption")
+            .and_then(|encryption| encryption.get("mode"))
+            .and_then(Value::as_str)
+            .unwrap_or("unknown");
+        if found != encryption {
+            return Err(RunError::OtherEncryption {
+                wanted: encryption.to_owned(),
+                found: found.to_owned(),
+            });
+        }
+        let text = "Repository already exists. Skipping creation.";
+        self.runner.log.record(Level::Info, text);
+        Ok("is there already".to_owned())
+    }
+
+    fn find(
+        &mut self,
+        archives: &Call,
+        paths: &Call,
+        environment: &Environment,
+    ) -> Result<String, RunError> {
+        let given = self.runner.run(archives, environment, Extra::default())?;
+        for name in String::from_utf8_lossy(&given.data).lines() {
+            if paths.show == Show::Answer {
+                self.runner
+                    .log
+                    .record(Level::Answer, &format!("Listing archive {name}"));
+            }
+            let extra = Extra {
+                archive: Some(name),
+                ..Extra::default()
+            };
+            self.runner.run(paths, environment, extra)?;
+        }
+        Ok(String::new())
+    }
+
+    fn check(&mut self, task: &CheckTask, plan: &RepositoryPlan) -> Result<String, RunError> {
+        let environment = &plan.environment;
+        let times = match &task.identify {
+            Some(identify) => Some(self.check_times(identify, task, plan)?),
+            None => None,
+        };
+        let due = self.due(task, times.as_ref());
+        let borg = |name: &&&str| matches!(**name, "repository" | "archives" | "data");
+        let names: Vec<&str> = due.iter().filter(borg).copied().collect();
+        for call in task.commands.borg(&names) {
+            self.runner.run(&call, environment, Extra::default())?;
+        }
+        let mut done = names.clone();
+        if names.contains(&"data") && !names.contains(&"archives") {
+            // Reading the data of all archives is more than reading the archives.
+            done.push("archives");
+        }
+        self.record(task, times.as_ref(), &done)?;
+        if due.contains(&"extract") {
+            self.runner.log.record(Level::Info, "Running extract check");
+            self.extract_check(task, environment)?;
+            self.record(task, times.as_ref(), &["extract"])?;
+        }
+        Ok(match due.is_empty() {
+            true => "nothing due".to_owned(),
+            false => format!("{}: no problems found", due.join(", ")),
+        })
+    }
+
+    fn check_times(
+        &self,
+        identify: &Call,
+        task: &CheckTask,
+        plan: &RepositoryPlan,
+    ) -> Result<CheckTimes, RunError> {
+        let value = self.runner.query(identify, &plan.environment)?;
+        let id = value
+            .get("repository")
+            .and_then(|repository| repository.get("id"))
+            .and_then(Value::as_str)
+            // It becomes the name of a directory.
+            .filter(|id| !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric()))
+            .unwrap_or("unknown");
+        let variable = |name: &str| self.runner.world.variable(name);
+        let state: PathBuf = state_directory(&plan.repository.options.access, &variable);
+        Ok(CheckTimes::new(Path::new(&state), id, &task.filter))
+    }
+
+    fn due<'t>(&self, task: &'t CheckTask, times: Option<&CheckTimes>) -> Vec<&'t str> {
+        let (now, today) = ((self.runner.world.now)(), (self.runner.world.weekday)());
+        let mut due: Vec<&str> = Vec::new();
+        for check in &task.checks {
+            let name = check.name.as_str();
+            let last = times.and_then(|times| times.last(name));
+            let skip = match task.force {
+                true => None,
+                false => checks::not_due(check, last, now, &today),
+            };
+            match skip {
+                None if due.contains(&name) => {}
+                None => due.push(name),
+                Some(skip) => self.runner.log.record(Level::Info, &skipping(name, &skip)),
+            }
+        }
+        due
+    }
+
+    fn record(
+        &self,
+        task: &CheckTask,
+        times: Option<&CheckTimes>,
+        names: &[&str],
+    ) -> Result<(), RunError> {
+        let Some(times) = times.filter(|_| task.record) else {
+            return Ok(());
+        };
+        for name in names {
+            times
+                .record(name, (self.runner.world.now)())
+                .map_err(|source| RunError::System {
+                    what: format!("recording the time of the {name} check"),
+                    source,
+                })?;
+        }
+        Ok(())
+    }
+
+    fn extract_check(&self, task: &CheckTask, environment: &Environment) -> Result<(), RunError> {
+        let [latest, extract] = task.commands.extract();
+        let archive = match self.latest(&latest, environment) {
+            Err(RunError::NoArchives) => {
+                let text = "No archives found. Skipping extract consistency check.";
+                self.runner.log.record(Level::Warning, text);
+                return Ok(());
+            }
+            archive => archive?,
+        };
+        let extra = Extra {
+            archive: Some(&archive),
+            ..Extra::default()
+        };
+        self.runner.run(&extract, environment, extra)?;
+        Ok(())
+    }
+}
+
+fn skipping(name: &str, skip: &Skip) -> String {
+    match skip {
+        Skip::Day { days } => format!(
+            "Skipping {name} check due to day of the week; check only runs on {} (use --force to check anyway)",
+            days.join("/")
+        ),
+        Skip::Frequency { remaining } => format!(
+            "Skipping {name} check due to configured frequency; {} until next check (use --force to check anyway)",
+            span(*remaining)
+        ),
+    }
+}
