@@ -2,14 +2,15 @@
 //!
 //! The backup of an unchanged file consists of one `statx` and one listing here, so
 //! the listing takes one system call, also for files that are not open: `listxattrat`
-//! where the kernel has it (Linux 6.13), else `llistxattr` through `/proc/self/fd`.
+//! where the kernel has it (Linux 6.13), else `llistxattr` through `/proc/self/fd`,
+//! which takes twice the time.
 //! Names come as the kernel gives them, `system.posix_acl_*` among them: their
 //! presence tells for free that a file has an ACL.
 
 use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{
@@ -74,7 +75,7 @@ pub fn read(node: Node<'_>, name: &CStr, value: &mut Vec<u8>) -> io::Result<()> 
         Node::Entry {
             directory,
             name: entry,
-        } => with_path(directory, entry, |path| raw(lgetxattr(path, name, room))),
+        } => read_entry(directory, entry, name, room),
     })
 }
 
@@ -156,6 +157,18 @@ fn needs_more(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::RANGE.raw_os_error())
 }
 
+fn read_entry(
+    directory: BorrowedFd<'_>,
+    entry: &CStr,
+    name: &CStr,
+    room: Room<'_>,
+) -> io::Result<usize> {
+    if let Some(outcome) = getxattrat(directory, entry, name, room) {
+        return outcome;
+    }
+    with_path(directory, entry, |path| raw(lgetxattr(path, name, room)))
+}
+
 fn list_entry(directory: BorrowedFd<'_>, name: &CStr, room: Room<'_>) -> io::Result<usize> {
     if let Some(outcome) = listxattrat(directory, name, room) {
         return outcome;
@@ -163,22 +176,25 @@ fn list_entry(directory: BorrowedFd<'_>, name: &CStr, room: Room<'_>) -> io::Res
     with_path(directory, name, |path| raw(llistxattr(path, room)))
 }
 
-/// Whether the kernel (or a seccomp filter) has refused `listxattrat` once.
-static WITHOUT_LISTXATTRAT: AtomicBool = AtomicBool::new(false);
+/// Whether the kernel has said that it lacks the calls below.
+static WITHOUT_XATTRAT: AtomicBool = AtomicBool::new(false);
 
-/// The number that all architectures share since system calls are numbered together.
-#[cfg(any(
+/// The numbers that all architectures share since system calls are numbered together.
+const SYS_GETXATTRAT: libc::c_long = 464;
+const SYS_LISTXATTRAT: libc::c_long = 465;
+const SHARES_NUMBERS: bool = cfg!(any(
     target_arch = "x86_64",
     target_arch = "aarch64",
     target_arch = "riscv64"
-))]
-const SYS_LISTXATTRAT: Option<libc::c_long> = Some(465);
-#[cfg(not(any(
-    target_arch = "x86_64",
-    target_arch = "aarch64",
-    target_arch = "riscv64"
-)))]
-const SYS_LISTXATTRAT: Option<libc::c_long> = None;
+));
+
+/// Where `getxattrat` puts a value: the kernel's `struct xattr_args`.
+#[repr(C)]
+struct XattrArguments {
+    value: u64,
+    size: u32,
+    flags: u32,
+}
 
 /// Calls `listxattrat` without following a symlink; `None` if this kernel lacks it.
 fn listxattrat(
@@ -186,35 +202,65 @@ fn listxattrat(
     name: &CStr,
     room: Room<'_>,
 ) -> Option<io::Result<usize>> {
-    let number = SYS_LISTXATTRAT?;
-    if WITHOUT_LISTXATTRAT.load(Ordering::Relaxed) {
-        return None;
-    }
     // SAFETY: the descriptor is open, the name ends with a zero byte, and the kernel
     // writes at most `room.len()` bytes to `room`; all three outlive the call.
-    let count = unsafe {
+    unless_missing(|| unsafe {
         libc::syscall(
-            number,
-            directory.as_fd().as_raw_fd(),
+            SYS_LISTXATTRAT,
+            directory.as_raw_fd(),
             name.as_ptr(),
             libc::AT_SYMLINK_NOFOLLOW,
             room.as_mut_ptr(),
             room.len(),
         )
+    })
+}
+
+/// Calls `getxattrat` without following a symlink; `None` if this kernel lacks it.
+fn getxattrat(
+    directory: BorrowedFd<'_>,
+    entry: &CStr,
+    name: &CStr,
+    room: Room<'_>,
+) -> Option<io::Result<usize>> {
+    let arguments = XattrArguments {
+        value: room.as_mut_ptr().expose_provenance() as u64,
+        size: u32::try_from(room.len()).unwrap_or(u32::MAX),
+        flags: 0,
     };
-    if let Ok(count) = usize::try_from(count) {
+    // SAFETY: as above; `arguments` describes `room`, of which the kernel writes at
+    // most `size` bytes, and is itself only read.
+    unless_missing(|| unsafe {
+        libc::syscall(
+            SYS_GETXATTRAT,
+            directory.as_raw_fd(),
+            entry.as_ptr(),
+            libc::AT_SYMLINK_NOFOLLOW,
+            name.as_ptr(),
+            &raw const arguments,
+            size_of::<XattrArguments>(),
+        )
+    })
+}
+
+fn unless_missing(call: impl FnOnce() -> libc::c_long) -> Option<io::Result<usize>> {
+    if !SHARES_NUMBERS || WITHOUT_XATTRAT.load(Ordering::Relaxed) {
+        return None;
+    }
+    if let Ok(count) = usize::try_from(call()) {
         return Some(Ok(count));
     }
     let error = io::Error::last_os_error();
-    // Old container run times answer EPERM to calls they do not know; where it is a
-    // true answer, the other way gives it again.
-    if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) {
-        if error.raw_os_error() == Some(libc::ENOSYS) {
-            WITHOUT_LISTXATTRAT.store(true, Ordering::Relaxed);
+    match error.raw_os_error() {
+        Some(libc::ENOSYS) => {
+            WITHOUT_XATTRAT.store(true, Ordering::Relaxed);
+            None
         }
-        return None;
+        // Old container run times answer so to calls they do not know; where it is a
+        // true answer, the other way gives it again.
+        Some(libc::EPERM) => None,
+        _ => Some(Err(error)),
     }
-    Some(Err(error))
 }
 
 #[cfg(test)]
@@ -222,6 +268,7 @@ mod tests {
     use super::*;
     use crate::directory::open_directory_path;
     use std::fs;
+    use std::os::fd::AsFd;
     use std::os::unix::fs::symlink;
 
     fn names(node: Node<'_>) -> Vec<String> {
@@ -302,6 +349,16 @@ mod tests {
             let mut new_way = [MaybeUninit::uninit(); 100];
             let new = list_entry(top.as_fd(), name, &mut new_way);
             assert_eq!(old.unwrap(), new.unwrap(), "{name:?}");
+        }
+        for name in [c"file", c"link"] {
+            let mut old_way = [MaybeUninit::uninit(); 100];
+            let old = with_path(top.as_fd(), name, |path| {
+                raw(lgetxattr(path, c"user.secret", &mut old_way))
+            });
+            let mut new_way = [MaybeUninit::uninit(); 100];
+            let new = read_entry(top.as_fd(), name, c"user.secret", &mut new_way);
+            let code = |outcome: io::Result<usize>| outcome.map_err(|error| error.raw_os_error());
+            assert_eq!(code(old), code(new), "{name:?}");
         }
         let missing = Names::new()
             .read(Node::entry(&top, c"missing"))
