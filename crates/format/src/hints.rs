@@ -10,6 +10,9 @@ use std::collections::{BTreeMap, HashMap};
 use crate::id::ChunkId;
 use crate::msgpack::{self, DecodeError, Reader};
 
+/// Far above the bytes of any repository.
+const MAX_NUMBER: i64 = 1 << 60;
+
 /// The bookkeeping of a repository about its segments.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Hints {
@@ -94,7 +97,7 @@ impl Hints {
                         hints.compact.insert(reader.read_int()?, 0);
                     }
                 }
-                b"storage_quota_use" => hints.storage_quota_use = reader.read_int()?,
+                b"storage_quota_use" => hints.storage_quota_use = read_number(&mut reader)?,
                 b"shadow_index" => hints.shadow_index = read_shadow_index(&mut reader)?,
                 _ => drop(reader.skip()?),
             }
@@ -130,9 +133,18 @@ fn stored_version(bytes: &[u8]) -> Result<i64, HintsError> {
 fn read_numbers(reader: &mut Reader<'_>) -> Result<BTreeMap<u32, i64>, DecodeError> {
     let mut numbers = BTreeMap::new();
     for _ in 0..reader.read_map_len()? {
-        numbers.insert(reader.read_int()?, reader.read_int()?);
+        numbers.insert(reader.read_int()?, read_number(reader)?);
     }
     Ok(numbers)
+}
+
+/// Reads a number that leaves room for sums: hints are not authenticated.
+fn read_number(reader: &mut Reader<'_>) -> Result<i64, DecodeError> {
+    let number = reader.read_int()?;
+    if (-MAX_NUMBER..=MAX_NUMBER).contains(&number) {
+        return Ok(number);
+    }
+    Err(DecodeError::OutOfRange)
 }
 
 fn read_shadow_index(reader: &mut Reader<'_>) -> Result<HashMap<ChunkId, Vec<u32>>, DecodeError> {
@@ -161,7 +173,7 @@ mod tests {
             segments in proptest::collection::btree_map(any::<u32>(), -5i64..100_000, 0..30),
             compact in proptest::collection::btree_map(any::<u32>(), 0i64..1 << 40, 0..30),
             shadows in proptest::collection::vec((any::<[u8; 32]>(), proptest::collection::vec(any::<u32>(), 0..5)), 0..20),
-            storage_quota_use in any::<i64>(),
+            storage_quota_use in -5i64..1 << 60,
         ) {
             let hints = Hints {
                 segments,

@@ -78,6 +78,8 @@ pub struct SegmentDamage {
 /// What is wrong with a damaged entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DamageKind {
+    /// There is no such file.
+    Missing,
     /// The file does not begin like a segment.
     Magic,
     /// The file ends inside the header; this many bytes are left.
@@ -107,6 +109,7 @@ impl std::fmt::Display for SegmentDamage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let place = format_args!("[segment {}, offset {}]", self.segment, self.offset);
         match &self.kind {
+            DamageKind::Missing => write!(f, "Segment is missing {place}"),
             DamageKind::Magic => write!(f, "Invalid segment magic {place}"),
             DamageKind::ShortHeader(left) => write!(
                 f,

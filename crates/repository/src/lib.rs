@@ -74,15 +74,6 @@ pub trait Repository: Send + Sync {
     /// wrong, or what makes reading impossible.
     fn get(&self, id: &ChunkId) -> Result<Vec<u8>>;
 
-    /// Reads an object whose value is expected to have `value_bytes`, which may save a read.
-    ///
-    /// # Errors
-    /// As [`Repository::get`]; another length is none.
-    fn get_sized(&self, id: &ChunkId, value_bytes: usize) -> Result<Vec<u8>> {
-        let _ = value_bytes;
-        self.get(id)
-    }
-
     /// Reads several objects; the results are in the order of the ids.
     fn get_many(&self, ids: &[ChunkId]) -> Vec<Result<Vec<u8>>> {
         ids.iter().map(|id| self.get(id)).collect()

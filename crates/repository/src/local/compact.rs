@@ -323,7 +323,7 @@ impl HeaderReader {
         if offset + u64::from(header.size) > file_len {
             return Err(damage(DamageKind::ShortRead {
                 expected: header.size as usize - HEADER_LEN,
-                got: (file_len - offset) as usize - HEADER_LEN,
+                got: ((file_len - offset) as usize).saturating_sub(HEADER_LEN),
             }));
         }
         let tag = header.tag().map_err(damage)?;

@@ -77,7 +77,7 @@ impl LocalRepository {
     fn required_bytes(&self, hints: &Hints, index_bytes: u64) -> u64 {
         let entries = (hints.segments.len() + hints.compact.len()) as u64;
         let tables = 4 * index_bytes + 10 * entries + 4096;
-        let mut required = tables + self.config.additional_free_space;
+        let mut required = tables.saturating_add(self.config.additional_free_space);
         if !self.append_only {
             let full_segment = self.config.max_segment_size + MAX_ENTRY_LEN as u64;
             let to_copy = if hints.compact.len() < FEW_SEGMENTS {
@@ -92,7 +92,7 @@ impl LocalRepository {
             } else {
                 full_segment
             };
-            required += to_copy.min(full_segment);
+            required = required.saturating_add(to_copy.min(full_segment));
         }
         required
     }

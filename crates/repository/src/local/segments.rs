@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -254,13 +255,23 @@ impl Segments {
     pub(super) fn read(&self, at: Location, id: &ChunkId) -> Result<Vec<u8>> {
         let damage = |kind| integrity(at, kind);
         let path = self.path(at.segment.0);
-        let file = self.file(at.segment.0)?;
+        let file = self.file_of(at)?;
         let header = self.put_header(&file, &path, at, id)?;
         let mut value = Vec::with_capacity(header.value_len());
         let offset = u64::from(at.offset.0) + PUT_HEADER_LEN as u64;
         storage::read_at(&file, &path, offset, header.value_len(), &mut value)?;
         header.verify(&value).map_err(damage)?;
         Ok(value)
+    }
+
+    /// Opens the segment of an object; that it is missing is damage.
+    fn file_of(&self, at: Location) -> Result<Arc<File>> {
+        self.file(at.segment.0).map_err(|error| match error {
+            RepositoryError::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+                integrity(at, DamageKind::Missing)
+            }
+            error => error,
+        })
     }
 
     fn put_header(
@@ -282,7 +293,7 @@ impl Segments {
     /// Reads the length of a PUT entry, unverified.
     pub(super) fn entry_len(&self, at: Location, id: &ChunkId) -> Result<usize> {
         let path = self.path(at.segment.0);
-        let file = self.file(at.segment.0)?;
+        let file = self.file_of(at)?;
         Ok(self.put_header(&file, &path, at, id)?.entry_len())
     }
 
