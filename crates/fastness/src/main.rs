@@ -1,7 +1,7 @@
 //! The `fastness` binary: picks the persona by the name it is called under.
 //!
-//! Called as `borg` (or with `borg` as first argument) it is Borg; called as `fastness` it has
-//! commands of its own. One file, several links.
+//! Called as `borg` (or with `borg` as first argument) it is Borg; called as `fastness` or
+//! `borgmatic` it does what configuration files say. One file, several links.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -12,13 +12,6 @@ use fastness_borg::BORG_VERSION;
 use fastness_borg::console::Streams;
 use fastness_borg::environment::Environment;
 
-const USAGE: &str = "\
-Usage: fastness borg <COMMAND> ...    BorgBackup's command line
-       fastness --version
-
-Called under the name borg, it is BorgBackup's command line.
-";
-
 fn main() -> ExitCode {
     let command_line: Vec<OsString> = std::env::args_os().collect();
     let program = command_line
@@ -28,7 +21,7 @@ fn main() -> ExitCode {
     match program.and_then(|name| name.to_str()) {
         Some("borg") => borg(&command_line),
         Some("borgfs") => refuse("borgfs: mounting archives is not offered yet"),
-        Some("borgmatic") => refuse("borgmatic: not offered yet under this name"),
+        Some("borgmatic") => configured("borgmatic", &command_line),
         _ => fastness(&command_line),
     }
 }
@@ -40,7 +33,7 @@ fn borg(command_line: &[OsString]) -> ExitCode {
     ExitCode::from(code.code())
 }
 
-/// Runs a command of its own.
+/// Runs Borg's command line behind the word `borg`, or what configuration files say.
 fn fastness(command_line: &[OsString]) -> ExitCode {
     let arguments = command_line.get(1..).unwrap_or_default();
     match arguments.first().and_then(|argument| argument.to_str()) {
@@ -49,12 +42,14 @@ fn fastness(command_line: &[OsString]) -> ExitCode {
             "fastness {} (borg {BORG_VERSION})\n",
             env!("CARGO_PKG_VERSION")
         )),
-        None | Some("-h" | "--help" | "help") => print(USAGE),
-        Some(other) => {
-            let _ = std::io::stderr().write_all(USAGE.as_bytes());
-            refuse(&format!("fastness: unknown command: {other}"))
-        }
+        _ => configured("fastness", command_line),
     }
+}
+
+/// Runs actions on the repositories of configuration files.
+fn configured(program: &str, command_line: &[OsString]) -> ExitCode {
+    let words = command_line.get(1..).unwrap_or_default();
+    ExitCode::from(fastness_borgmatic::main(program, words))
 }
 
 fn print(text: &str) -> ExitCode {
