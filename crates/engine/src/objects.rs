@@ -3,9 +3,12 @@
 //! Reading is `stored → opened (type, MAC, decryption) → decompressed → id verified`; writing the
 //! reverse. Everything that is no bulk data goes through here one object at a time.
 
-use fastness_format::compress::{CompressionSpec, Compressor, DecompressError, decompress};
+use fastness_format::compress::{
+    CompressionSpec, Compressor, DecompressError, Decompressor, decompress,
+};
 use fastness_format::crypto::{Crypto, OpenError, Sealed};
 use fastness_format::id::ChunkId;
+use fastness_format::item::ChunkRef;
 use fastness_repository::{Repository, RepositoryError};
 
 use crate::error::EngineError;
@@ -128,4 +131,58 @@ pub fn seal_object(
         0
     };
     Ok(crypto.seal(object, counter))
+}
+
+/// Reads content chunks, several at a time: MACs and ids are computed in SIMD lanes.
+#[derive(Default)]
+pub struct ContentReader {
+    decompressor: Decompressor,
+    ids: Vec<ChunkId>,
+}
+
+impl ContentReader {
+    /// Reads chunks and returns their data in order.
+    ///
+    /// # Errors
+    /// When one is missing, damaged, or has another length than its reference says.
+    pub fn read(
+        &mut self,
+        repository: &dyn Repository,
+        crypto: &Crypto,
+        chunks: &[ChunkRef],
+    ) -> Result<Vec<Vec<u8>>, ObjectError> {
+        let ids: Vec<ChunkId> = chunks.iter().map(|chunk| chunk.id).collect();
+        let mut stored = Vec::with_capacity(chunks.len());
+        for object in repository.get_many(&ids) {
+            stored.push(object?);
+        }
+        let opened = crypto.open_many(&mut stored);
+        let mut contents = Vec::with_capacity(chunks.len());
+        for ((chunk, object), opened) in chunks.iter().zip(stored).zip(opened) {
+            let id = chunk.id;
+            opened.map_err(|source| ObjectError::Envelope { id, source })?;
+            let payload = object.get(crypto.overhead()..).unwrap_or_default();
+            let mut data = Vec::new();
+            self.decompressor
+                .decompress(
+                    payload,
+                    Some(chunk.size as usize),
+                    MAX_PLAINTEXT_BYTES,
+                    &mut data,
+                )
+                .map_err(|source| ObjectError::Compression { id, source })?;
+            contents.push(data);
+        }
+        let data: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
+        self.ids.clear();
+        crypto.ids(&data, &mut self.ids);
+        match ids
+            .iter()
+            .zip(&self.ids)
+            .find(|(id, computed)| id != computed)
+        {
+            Some((id, _)) => Err(ObjectError::Identity(*id)),
+            None => Ok(contents),
+        }
+    }
 }

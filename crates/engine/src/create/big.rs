@@ -15,10 +15,10 @@ use super::FileChunker;
 use super::crew::Crew;
 use super::entry::{FileToRead, ReadFile, ReadItem};
 use super::lister::Lister;
-use super::queue::{Priority, lock};
 use super::read::{self, OpenFile};
 use super::stages::{Bench, StoredChunk};
 use crate::error::{EngineError, SourceError};
+use crate::tasks::{Priority, lock};
 
 /// Bytes asked for by one read.
 const READ_BYTES: usize = 1 << 20;

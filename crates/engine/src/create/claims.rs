@@ -12,8 +12,8 @@ use std::time::Duration;
 use fastness_format::id::ChunkId;
 use fastness_format::item::ChunkRef;
 
-use super::queue::lock;
 use crate::cache::chunks::{ChunkTable, Released};
+use crate::tasks::lock;
 
 /// What became of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

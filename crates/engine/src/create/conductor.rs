@@ -22,9 +22,9 @@ use super::entry::{
 };
 use super::lister::{Lister, OpenRequest};
 use super::pending::{FurtherName, Pending};
-use super::queue::{Priority, Slot};
 use super::read::read_batch;
 use crate::error::{EngineError, SourceError};
+use crate::tasks::{Priority, Slot};
 
 /// Files of up to this size are read in batches; with the usual chunker they are one chunk each.
 const SMALL_FILE_BYTES: u64 = (512 << 10) + 4095;

@@ -19,9 +19,9 @@ use fastness_format::crypto::Sealed;
 use fastness_format::id::ChunkId;
 use fastness_repository::Repository;
 
-use super::queue::{Budget, Priority, TaskQueue, lock};
 use super::stages::{Bench, Outbox, Store};
 use crate::error::EngineError;
+use crate::tasks::{Budget, Priority, TaskQueue, lock};
 
 /// Bytes of file content that may be in memory, from reading to sealing.
 const CONTENT_BUDGET: usize = 24 << 20;

@@ -10,10 +10,10 @@ use fastness_sys::directory::Listing;
 use fastness_sys::stat::Stat;
 
 use super::Root;
-use super::queue::Slot;
 use super::stages::StoredChunk;
 use crate::cache::files::FileKey;
 use crate::error::SourceError;
+use crate::tasks::Slot;
 
 /// A directory whose entries are being handled. Its descriptor stays open as long as one of them
 /// may need it.

@@ -12,9 +12,9 @@ use fastness_format::id::ChunkId;
 
 use super::FileChunker;
 use super::crew::Crew;
-use super::queue::{Priority, Slot};
 use super::stages::StoredChunk;
 use crate::error::EngineError;
+use crate::tasks::{Priority, Slot};
 
 /// The stream is searched for cuts when so many bytes gathered.
 const SEARCH_BYTES: usize = 1 << 20;

@@ -12,7 +12,6 @@ mod entry;
 mod items;
 mod lister;
 mod pending;
-mod queue;
 mod read;
 mod run;
 mod stages;

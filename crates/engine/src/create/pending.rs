@@ -15,12 +15,12 @@ use super::crew::Crew;
 use super::entry::{FileStamp, FileToRead, LinkedItem, ReadFile, ReadyContent};
 use super::items::ItemStream;
 use super::lister::Lister;
-use super::queue::Slot;
 use super::read::read_batch;
 use super::stages::StoredChunk;
 use crate::cache::files::{FileKey, FilesCacheWriter};
 use crate::error::{EngineError, SourceError};
 use crate::event::{ArchiveStats, Event, Monitor, Warning};
+use crate::tasks::Slot;
 
 /// One thing that waits.
 #[derive(Debug)]

@@ -18,7 +18,6 @@ use super::crew::{Crew, Post, with_crew};
 use super::items::ItemStream;
 use super::lister::Lister;
 use super::pending::Pending;
-use super::queue::lock;
 use super::stages::Store;
 use super::{CreateOptions, FileChunker};
 use crate::attributes::Names;
@@ -28,6 +27,7 @@ use crate::catalogue::Catalogue;
 use crate::error::EngineError;
 use crate::event::{ArchiveStats, Event, Level, Monitor};
 use crate::session::Session;
+use crate::tasks::lock;
 use crate::world::World;
 
 /// The archive that was made.

@@ -14,9 +14,9 @@ use fastness_format::id::ChunkId;
 use fastness_format::item::ChunkRef;
 
 use super::claims::{Claim, Claims};
-use super::queue::lock;
 use crate::error::EngineError;
 use crate::keys::NonceAllocator;
+use crate::tasks::lock;
 use crate::world::{Random, random_fraction};
 
 /// A chunk that is stored, and whether this run stored it.

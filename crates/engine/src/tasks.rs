@@ -1,4 +1,4 @@
-//! The work of a create, waiting for a free core; and what carries results back in order.
+//! Work waiting for a free core, and what carries results back in order.
 //!
 //! [`TaskQueue`] hands tasks to worker threads, the urgent ones first. [`Slot`] is where one result
 //! is put by a worker and taken by the thread that keeps the order. [`Budget`] bounds the bytes
@@ -12,7 +12,7 @@ use std::time::Duration;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Locks, also after a panic of another thread: the data here is valid between any two statements.
-pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
