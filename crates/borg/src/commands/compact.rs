@@ -2,6 +2,12 @@
 
 use std::ffi::OsString;
 
+use fastness_repository::local::lock::LockKind;
+use fastness_repository::{CompactOptions, Repository};
+
+use crate::commands::Action;
+use crate::context::{Context, Wanted};
+use crate::error::CommandError;
 use crate::options::CommonOptions;
 
 /// Free the space of what was deleted
@@ -12,18 +18,38 @@ use crate::options::CommonOptions;
 pub struct Compact {
     /// The repository
     #[arg(value_name = "REPOSITORY")]
-    pub location: Option<OsString>,
+    location: Option<OsString>,
     /// Do nothing
     #[arg(short = 'n', long)]
-    pub dry_run: bool,
+    dry_run: bool,
     /// Also remove the 17-byte segments that Borg 1.1 left in great numbers
     #[arg(long)]
-    pub cleanup_commits: bool,
+    cleanup_commits: bool,
     /// Leave segments as they are of which less than PERCENT would become free
     #[arg(long, value_name = "PERCENT", default_value_t = 10,
           value_parser = clap::value_parser!(u8).range(0..=99))]
-    pub threshold: u8,
+    threshold: u8,
     /// Options of all commands.
     #[command(flatten)]
-    pub common: CommonOptions,
+    common: CommonOptions,
+}
+
+impl Action for Compact {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+
+    fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
+        let location =
+            context.location("REPOSITORY", self.location.as_deref(), Wanted::Repository)?;
+        let place = context.place(location)?;
+        let mut repository = context.open_repository(&place, Some(LockKind::Exclusive))?;
+        if !self.dry_run {
+            repository.commit(Some(CompactOptions {
+                threshold: f64::from(self.threshold) / 100.0,
+                cleanup_commits: self.cleanup_commits,
+            }))?;
+        }
+        Ok(repository.close()?)
+    }
 }

@@ -128,6 +128,7 @@ impl Entry {
 /// All commands.
 pub static COMMANDS: &[Entry] = &[
     Entry::new::<break_lock::BreakLock>(&["break-lock"]),
+    Entry::new::<compact::Compact>(&["compact"]),
     Entry::new::<help::Help>(&["help"]),
     Entry::new::<init::Init>(&["init"]),
     Entry::new::<change_passphrase::ChangePassphrase>(&["key", "change-passphrase"]),
