@@ -107,6 +107,28 @@ impl Context<'_> {
         )))
     }
 
+    /// Returns the short name of this machine, as archives record it.
+    pub fn hostname(&self) -> Vec<u8> {
+        if let Some(name) = &self.environment.hostname {
+            return name.clone().into_bytes();
+        }
+        let name = fastness_sys::host::host_name();
+        name.split(|byte| *byte == b'.')
+            .next()
+            .unwrap_or_default()
+            .to_vec()
+    }
+
+    /// Returns the name of the user, as archives record it.
+    pub fn username(&self) -> Vec<u8> {
+        if let Some(name) = &self.environment.username {
+            return name.clone().into_bytes();
+        }
+        fastness_sys::users::current_user()
+            .map(|user| user.name)
+            .unwrap_or_default()
+    }
+
     /// Asks a question and returns whether the answer was yes.
     pub fn ask(&self, question: &Question<'_>) -> bool {
         self.person.ask(question)

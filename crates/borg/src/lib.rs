@@ -9,6 +9,7 @@
 //! into messages and an exit code.
 
 pub mod access;
+pub mod client_cache;
 pub mod commands;
 pub mod console;
 pub mod context;
@@ -20,7 +21,9 @@ pub mod output;
 pub mod passphrase;
 pub mod person;
 pub mod reporter;
+pub mod selection;
 pub mod signals;
+pub mod totals;
 pub mod world;
 
 use std::ffi::OsString;

@@ -71,6 +71,16 @@ impl Reporter {
         lock(&self.outcome).exit_code()
     }
 
+    /// Shows how much of a known amount is done, with `--progress` only.
+    pub fn share(&self, share: Share<'_>) {
+        self.progress(|progress, log| progress.percent(log, share));
+    }
+
+    /// Shows that a kind of progress is over.
+    pub fn share_finished(&self, msgid: &'static str) {
+        self.progress(|progress, log| progress.percent_finished(log, msgid));
+    }
+
     /// Asks the running operation to end as soon as it can.
     pub fn interrupt(&self) {
         self.interrupted.store(true, Ordering::Relaxed);

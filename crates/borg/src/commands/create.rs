@@ -1,11 +1,17 @@
-//! `create`: a new archive from files.
+//! `create`: a new archive from files. Here are its arguments; [`run`] does it.
+
+mod run;
 
 use std::ffi::OsString;
 
-use crate::commands::{Outputs, drop_stats_of_dry_run};
+use fastness_engine::cache::FilesCacheMode;
+use fastness_engine::create::FilesChanged;
+
+use crate::commands::{Action, Outputs, drop_stats_of_dry_run};
+use crate::context::Context;
 use crate::error::CommandError;
 use crate::options::archive::ArchiveOptions;
-use crate::options::values::{FilesCacheMode, octal};
+use crate::options::values::octal;
 use crate::options::{CommonOptions, ExcludeOptions, TagOptions, only_one};
 
 /// Create a new archive
@@ -33,70 +39,70 @@ use crate::options::{CommonOptions, ExcludeOptions, TagOptions, only_one};
 pub struct Create {
     /// The new archive
     #[arg(value_name = "ARCHIVE")]
-    pub location: OsString,
+    location: OsString,
     /// What to store
     #[arg(value_name = "PATH")]
-    pub paths: Vec<OsString>,
+    pub(super) paths: Vec<OsString>,
     /// Store nothing, only tell what would be looked at
     #[arg(short = 'n', long)]
-    pub dry_run: bool,
+    dry_run: bool,
     /// Print sizes of the archive and the repository at the end
     #[arg(short, long)]
-    pub stats: bool,
+    stats: bool,
     /// Print sizes of the archive only, which takes no time
     #[arg(long)]
-    pub quick_stats: bool,
+    quick_stats: bool,
     /// Show every object with a letter for what was done
     #[arg(long)]
-    pub list: bool,
+    list: bool,
     /// Show only objects with these letters
     #[arg(long, value_name = "STATUSCHARS", action = clap::ArgAction::Append)]
     filter: Vec<String>,
     /// Print sizes as JSON
     #[arg(long)]
-    pub json: bool,
+    json: bool,
     /// Do without the local cache; every file is read
     #[arg(long)]
-    pub no_cache_sync: bool,
+    no_cache_sync: bool,
     /// Name of the file that standard input is stored in
     #[arg(long, value_name = "NAME", default_value = "stdin")]
-    pub stdin_name: OsString,
+    stdin_name: OsString,
     /// Owner of that file
     #[arg(long, value_name = "USER", default_value = "root")]
-    pub stdin_user: String,
+    stdin_user: String,
     /// Group of that file
     #[arg(long, value_name = "GROUP", default_value = "root")]
-    pub stdin_group: String,
+    stdin_group: String,
     /// Permissions of that file
     #[arg(long, value_name = "M", value_parser = octal, default_value = "0660")]
-    pub stdin_mode: u32,
+    stdin_mode: u32,
     /// Run PATH as a command and store its output; no archive is made if it fails
     #[arg(long, conflicts_with_all = ["paths_from_stdin", "paths_from_command"])]
-    pub content_from_command: bool,
+    content_from_command: bool,
     /// Read the paths to store from standard input; directories are not descended
     #[arg(long, conflicts_with = "paths_from_command")]
-    pub paths_from_stdin: bool,
+    paths_from_stdin: bool,
     /// Run PATH as a command and read the paths to store from its output
     #[arg(long)]
-    pub paths_from_command: bool,
+    paths_from_command: bool,
     /// What separates such paths (default: newline; \0 and the like are understood)
     #[arg(long, value_name = "DELIM")]
-    pub paths_delimiter: Option<String>,
+    paths_delimiter: Option<String>,
     /// What to leave out.
     #[command(flatten)]
-    pub exclude: ExcludeOptions,
+    pub(super) exclude: ExcludeOptions,
     /// Directories to leave out.
     #[command(flatten)]
-    pub tags: TagOptions,
+    tags: TagOptions,
     /// What to leave out and to store of each object.
     #[command(flatten)]
-    pub filesystem: FilesystemOptions,
+    filesystem: FilesystemOptions,
     /// How the archive is made.
     #[command(flatten)]
-    pub archive: ArchiveOptions,
+    pub(super) archive: ArchiveOptions,
     /// Options of all commands.
     #[command(flatten)]
-    pub common: CommonOptions,
+    pub(super) common: CommonOptions,
 }
 
 /// What is read from the file system.
@@ -105,40 +111,40 @@ pub struct Create {
 pub struct FilesystemOptions {
     /// Leave out files with the flag NODUMP
     #[arg(long, help_heading = "Include/Exclude options")]
-    pub exclude_nodump: bool,
+    exclude_nodump: bool,
     /// Leave out files whose content is elsewhere (macOS)
     #[arg(long, help_heading = "Include/Exclude options", hide = true)]
-    pub exclude_dataless: bool,
+    exclude_dataless: bool,
     /// Stay in the file system of each PATH
     #[arg(short = 'x', long)]
-    pub one_file_system: bool,
+    one_file_system: bool,
     /// Store owners by number only
     #[arg(long, alias = "numeric-owner")]
-    pub numeric_ids: bool,
+    numeric_ids: bool,
     /// Does nothing: access times are not stored anyway
     #[arg(long, hide = true)]
     noatime: bool,
     /// Store access times
     #[arg(long)]
-    pub atime: bool,
+    atime: bool,
     /// Do not store change times
     #[arg(long)]
-    pub noctime: bool,
+    noctime: bool,
     /// Do not store times of birth
     #[arg(long)]
-    pub nobirthtime: bool,
+    nobirthtime: bool,
     /// Do not store flags such as NODUMP and IMMUTABLE
     #[arg(long, alias = "nobsdflags")]
-    pub noflags: bool,
+    noflags: bool,
     /// Do not store access control lists
     #[arg(long)]
-    pub noacls: bool,
+    noacls: bool,
     /// Do not store extended attributes
     #[arg(long)]
-    pub noxattrs: bool,
+    noxattrs: bool,
     /// Skip the holes of sparse files (only with the fixed chunker)
     #[arg(long)]
-    pub sparse: bool,
+    sparse: bool,
     /// What tells that a file did not change (default: ctime,size,inode)
     #[arg(long, value_name = "MODE", action = clap::ArgAction::Append)]
     files_cache: Vec<FilesCacheMode>,
@@ -148,7 +154,7 @@ pub struct FilesystemOptions {
     files_changed: Vec<String>,
     /// Read devices and fifos as if they were files, also behind symlinks
     #[arg(long)]
-    pub read_special: bool,
+    read_special: bool,
 }
 
 impl FilesystemOptions {
@@ -164,9 +170,13 @@ impl FilesystemOptions {
     ///
     /// # Errors
     /// When the option was given twice.
-    pub fn files_changed(&self) -> Result<String, CommandError> {
+    fn files_changed(&self) -> Result<FilesChanged, CommandError> {
         let mode = only_one("--files-changed", &self.files_changed)?;
-        Ok(mode.unwrap_or_else(|| "ctime".to_owned()))
+        Ok(match mode.as_deref() {
+            Some("mtime") => FilesChanged::Mtime,
+            Some("disabled") => FilesChanged::Disabled,
+            _ => FilesChanged::Ctime,
+        })
     }
 }
 
@@ -175,23 +185,11 @@ impl Create {
     ///
     /// # Errors
     /// When the option was given twice.
-    pub fn status_filter(&self) -> Result<Option<String>, CommandError> {
+    fn status_filter(&self) -> Result<Option<String>, CommandError> {
         only_one("--filter", &self.filter)
     }
 
-    /// Returns the parts of the output that the options ask for.
-    pub fn wanted_outputs(&self) -> Outputs {
-        Outputs {
-            list: self.list,
-            stats: self.stats || self.quick_stats,
-        }
-    }
-
-    /// Finds contradictions; `roots_in_patterns` tells whether patterns may bring paths.
-    ///
-    /// # Errors
-    /// When the options contradict each other.
-    pub fn settle_options(&mut self) -> Result<Vec<String>, CommandError> {
+    fn settle_options(&mut self) -> Result<Vec<String>, CommandError> {
         if !self.paths.is_empty() && self.paths_from_stdin {
             return Err(CommandError::usage(
                 "Must not pass PATH with --paths-from-stdin.",
@@ -208,5 +206,26 @@ impl Create {
         self.filesystem.files_changed()?;
         self.archive.chunker_params()?;
         drop_stats_of_dry_run(self.dry_run, &mut self.stats, &mut self.quick_stats)
+    }
+}
+
+impl Action for Create {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+
+    fn outputs(&self) -> Outputs {
+        Outputs {
+            list: self.list,
+            stats: self.stats || self.quick_stats,
+        }
+    }
+
+    fn settle(&mut self) -> Result<Vec<String>, CommandError> {
+        self.settle_options()
+    }
+
+    fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
+        run::create(&self, context)
     }
 }

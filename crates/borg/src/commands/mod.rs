@@ -129,6 +129,7 @@ impl Entry {
 pub static COMMANDS: &[Entry] = &[
     Entry::new::<break_lock::BreakLock>(&["break-lock"]),
     Entry::new::<compact::Compact>(&["compact"]),
+    Entry::new::<create::Create>(&["create"]),
     Entry::new::<help::Help>(&["help"]),
     Entry::new::<init::Init>(&["init"]),
     Entry::new::<change_passphrase::ChangePassphrase>(&["key", "change-passphrase"]),
@@ -228,7 +229,7 @@ mod tests {
         assert_eq!(create.common.level(), crate::output::log::Level::Debug);
         let mut twice: create::Create =
             parsed("r::a p --files-cache disabled --files-cache mtime,size").unwrap();
-        let error = twice.settle_options().unwrap_err();
+        let error = twice.settle().unwrap_err();
         assert_eq!(
             error.message,
             "argument --files-cache: There can be only one."
@@ -243,7 +244,7 @@ mod tests {
         assert!(parsed::<list::List>("--first 1 --last 1").is_err());
         assert!(parsed::<check::Check>("--archives-only --repository-only").is_err());
         let mut create: create::Create = parsed("r::a p -s --quick-stats").unwrap();
-        let error = create.settle_options().unwrap_err();
+        let error = create.settle().unwrap_err();
         assert_eq!(
             error.message,
             "--stats and --quick-stats are mutually exclusive."

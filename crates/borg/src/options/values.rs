@@ -1,9 +1,8 @@
 //! Parsers of option values that need nothing but the text.
 
-use std::time::SystemTime;
+use std::os::unix::fs::MetadataExt;
 
-use jiff::civil::{Date, DateTime};
-use jiff::tz::TimeZone;
+use fastness_engine::times;
 
 /// Reads an octal number such as `0077`.
 pub fn octal(text: &str) -> Result<u32, String> {
@@ -20,36 +19,8 @@ pub fn positive(text: &str) -> Result<u64, String> {
 }
 
 /// Reads a span of time such as `24H` or `2w` and returns its hours.
-///
-/// A month has 31 days and a year 365.
 pub fn interval(text: &str) -> Result<u64, String> {
-    const UNITS: [(char, u64); 5] = [
-        ('H', 1),
-        ('d', 24),
-        ('w', 24 * 7),
-        ('m', 24 * 31),
-        ('y', 24 * 365),
-    ];
-    let mut characters = text.chars();
-    let Some(last) = characters.next_back() else {
-        return Err("an interval cannot be empty".to_owned());
-    };
-    let Some((_, hours)) = UNITS.iter().find(|(unit, _)| *unit == last) else {
-        return Err(format!(
-            "Unexpected interval time unit \"{last}\": expected one of ['H', 'd', 'w', 'm', 'y']"
-        ));
-    };
-    let number = characters.as_str();
-    match number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(*hours))
-    {
-        Some(hours) if hours > 0 => Ok(hours),
-        _ => Err(format!(
-            "Unexpected interval number \"{number}\": expected an integer greater than 0"
-        )),
-    }
+    times::parse_interval(text).map_err(|error| error.to_string())
 }
 
 /// Reads a size such as `1234`, `55G` or `1.7T`, in units of 1000.
@@ -81,50 +52,6 @@ pub fn storage_quota(text: &str) -> Result<u64, String> {
     }
 }
 
-/// How the files cache tells changed files from unchanged ones.
-///
-/// The text is Borg's short form: some of the letters `c`, `i`, `m`, `r`, `s`, or `d`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FilesCacheMode(pub String);
-
-impl Default for FilesCacheMode {
-    fn default() -> Self {
-        Self("cis".to_owned())
-    }
-}
-
-impl std::str::FromStr for FilesCacheMode {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        const VALID: [&str; 8] = ["cis", "ims", "cs", "ms", "cr", "mr", "d", "s"];
-        let mut letters = Vec::new();
-        for word in text.trim().split(',') {
-            match word {
-                "ctime" | "mtime" | "size" | "inode" | "rechunk" | "disabled" => {
-                    letters.extend(word.chars().next());
-                }
-                _ => {
-                    return Err("cache mode must be a comma-separated list of: \
-                         ctime,disabled,inode,mtime,rechunk,size"
-                        .to_owned());
-                }
-            }
-        }
-        letters.sort_unstable();
-        letters.dedup();
-        let mode: String = letters.into_iter().collect();
-        if VALID.contains(&mode.as_str()) {
-            Ok(Self(mode))
-        } else {
-            Err(format!(
-                "cache mode short must be one of: {}",
-                VALID.join(",")
-            ))
-        }
-    }
-}
-
 /// Reads the keys to sort archives by and returns them under their internal names.
 pub fn sort_by(text: &str) -> Result<Vec<SortKey>, String> {
     text.split(',')
@@ -150,45 +77,19 @@ pub enum SortKey {
 
 /// Reads a point of time, in UTC, or takes that of a file; returns microseconds since 1970.
 pub fn timestamp(text: &str) -> Result<i64, String> {
-    if let Ok(modified) = std::fs::metadata(text).and_then(|metadata| metadata.modified()) {
-        let since = modified
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        return Ok(i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
-    }
-    let bad = || format!("{text:?} is neither a file nor a time like 2026-11-22T18:30:00");
-    let time = text
-        .strip_suffix('Z')
-        .or_else(|| text.strip_suffix("+00:00"))
-        .unwrap_or(text);
-    const FORMATS: [&str; 4] = [
-        "%Y-%m-%dT%H:%M:%S",
-        "%Y-%m-%d %H:%M:%S",
-        "%Y-%m-%dT%H:%M",
-        "%Y-%m-%d %H:%M",
-    ];
-    let parsed = FORMATS
-        .iter()
-        .find_map(|format| DateTime::strptime(format, time).ok())
-        .or_else(|| Date::strptime("%Y-%m-%d", text).ok().map(DateTime::from))
-        .or_else(|| Date::strptime("%Y-%j", text).ok().map(DateTime::from))
-        .ok_or_else(bad)?;
-    let zoned = parsed.to_zoned(TimeZone::UTC).map_err(|_| bad())?;
-    Ok(zoned.timestamp().as_microsecond())
+    let time = match std::fs::metadata(text) {
+        Ok(metadata) => {
+            let nanos = metadata.mtime().saturating_mul(1_000_000_000);
+            times::timestamp_of_file(nanos.saturating_add(metadata.mtime_nsec()))
+        }
+        Err(_) => times::parse_timestamp_argument(text).map_err(|error| error.to_string())?,
+    };
+    Ok(time.as_microsecond())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn intervals_are_hours_of_long_months() {
-        assert_eq!(interval("24H"), Ok(24));
-        assert_eq!(interval("2m"), Ok(2 * 24 * 31));
-        for bad in ["", "5", "0d", "-1d", "xd", "99999999999999999999y"] {
-            assert!(interval(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn sizes_are_decimal_and_quotas_have_a_least_size() {
@@ -198,15 +99,6 @@ mod tests {
         assert_eq!(storage_quota("0"), Ok(0));
         assert!(storage_quota("1M").is_err());
         assert_eq!(storage_quota("10M"), Ok(10_000_000));
-    }
-
-    #[test]
-    fn files_cache_modes_have_a_canonical_short_form() {
-        let short = |text: &str| text.parse().map(|mode: FilesCacheMode| mode.0);
-        assert_eq!(short("size,inode,ctime").as_deref(), Ok("cis"));
-        assert_eq!(short("rechunk,mtime").as_deref(), Ok("mr"));
-        assert_eq!(short("disabled").as_deref(), Ok("d"));
-        assert!(short("ctime").is_err() && short("wishes").is_err());
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::select::tags::TagRules;
 
 pub use crate::select::roots::Root;
 pub use entry::SkippedInodes;
-pub use run::{CreateReport, create};
+pub use run::{ClientState, CreateReport, create};
 
 /// Which change while a file is read makes it count as changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

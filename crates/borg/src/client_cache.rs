@@ -1,0 +1,156 @@
+//! What this machine remembers of a repository: the references to chunks, the files last seen.
+//!
+//! It is loaded when a command needs it, counted anew from the archives when it does not belong to
+//! the manifest the repository has, and saved after a commit. Losing it costs time and nothing
+//! else, so a failure to save is a warning.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use fastness_engine::cache::files::DEFAULT_TTL;
+use fastness_engine::cache::{
+    CacheDirectory, ChunkTable, FilesCache, FilesCacheMode, FilesCacheWriter, sync,
+};
+use fastness_engine::event::Level;
+use fastness_format::id::{ChunkId, RepositoryId};
+
+use crate::access::Opened;
+use crate::context::Context;
+use crate::error::{CommandError, system_text, with_causes};
+use crate::output::progress::Share;
+
+/// Marks the directory of all caches as one that need not be archived.
+const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55
+# This directory holds caches of Borg-compatible backup programs; all of it can be made anew.
+";
+
+impl Context<'_> {
+    /// Returns the cache directory of a repository.
+    ///
+    /// It is not Borg's, which has its own beside it: real Borg 1.4 ends with a traceback when the
+    /// directory of its cache is there without a config that it wrote.
+    pub fn cache_directory(&self, id: &RepositoryId) -> CacheDirectory {
+        let ours = self.environment.directories.cache.join("fastness");
+        CacheDirectory::new(ours.join(id.to_string()))
+    }
+
+    /// Loads the references to all chunks, or counts them anew from the archives.
+    ///
+    /// # Errors
+    /// When an archive is damaged: then no count can be trusted.
+    pub fn load_chunks(&self, opened: &Opened) -> Result<ChunkTable, CommandError> {
+        let directory = self.cache_directory(&opened.id());
+        let catalogue = &opened.session.catalogue;
+        let path = directory.chunk_table();
+        if let Some(table) = ChunkTable::load(&path, &opened.id(), &catalogue.manifest_id) {
+            return Ok(table);
+        }
+        let archives: Vec<ChunkId> = catalogue
+            .manifest
+            .archives
+            .values()
+            .map(|entry| entry.id)
+            .collect();
+        self.info("Synchronizing chunks cache...");
+        let total = archives.len() as u64;
+        let mut progress = |done: usize| {
+            self.reporter.share(Share {
+                msgid: "cache.sync",
+                label: "Syncing chunks cache.",
+                current: done as u64,
+                total,
+                path: None,
+            });
+        };
+        let (repository, crypto) = (opened.session.repository.as_ref(), &opened.session.crypto);
+        let table = sync::rebuild(repository, crypto, &archives, self.threads(), &mut progress);
+        self.reporter.share_finished("cache.sync");
+        let table = table.map_err(|error| damaged(&error))?;
+        self.info("Done.");
+        Ok(table)
+    }
+
+    /// Saves the references to all chunks as those of the manifest that is now committed.
+    pub fn save_chunks(&self, opened: &Opened, table: &ChunkTable) {
+        let directory = self.cache_directory(&opened.id());
+        let manifest = &opened.session.catalogue.manifest_id;
+        self.tag_caches();
+        let saved = directory
+            .create()
+            .and_then(|()| table.save(&directory.chunk_table(), &opened.id(), manifest));
+        if let Err(error) = saved {
+            self.cannot_save(&directory.chunk_table(), &error);
+        }
+    }
+
+    /// Opens what the last run remembered of files, and begins what this one will; nothing when
+    /// the mode says so.
+    pub fn files_cache(
+        &self,
+        opened: &Opened,
+        mode: FilesCacheMode,
+    ) -> (Arc<FilesCache>, Option<FilesCacheWriter>) {
+        if !mode.is_enabled() {
+            return (Arc::new(FilesCache::empty(mode)), None);
+        }
+        let directory = self.cache_directory(&opened.id());
+        let path = directory.files_cache(self.environment.files_cache_suffix.as_deref());
+        let old = Arc::new(FilesCache::open(&path, &opened.id(), mode));
+        let ttl = self.environment.files_cache_ttl.unwrap_or(DEFAULT_TTL);
+        self.tag_caches();
+        let new = directory
+            .create()
+            .and_then(|()| FilesCacheWriter::create(&path, &opened.id(), Arc::clone(&old), ttl));
+        match new {
+            Ok(new) => (old, Some(new)),
+            Err(error) => {
+                self.cannot_save(&path, &error);
+                (old, None)
+            }
+        }
+    }
+
+    /// Completes what the next run will know of files.
+    pub fn finish_files_cache(&self, writer: Option<FilesCacheWriter>) {
+        let Some(writer) = writer else {
+            return;
+        };
+        if let Err(error) = writer.finish() {
+            self.cannot_save(Path::new("files cache"), &error);
+        }
+    }
+
+    /// Returns how many threads work at once.
+    pub fn threads(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    }
+
+    fn tag_caches(&self) {
+        let tag = self.environment.directories.cache.join("CACHEDIR.TAG");
+        if !tag.exists() {
+            // Without the tag backups of the home directory are bigger, that is all.
+            let _ = std::fs::create_dir_all(&self.environment.directories.cache)
+                .and_then(|()| std::fs::write(&tag, TAG));
+        }
+    }
+
+    fn cannot_save(&self, path: &Path, error: &std::io::Error) {
+        let text = format!(
+            "{}: cannot be saved: {}",
+            path.display(),
+            system_text(error)
+        );
+        self.log().log(Level::Warning, "borg.cache", &text, None);
+    }
+}
+
+fn damaged(error: &sync::SyncError) -> CommandError {
+    match error {
+        sync::SyncError::Repository(error) => {
+            CommandError::told(error.msgid(), error).hinted(CHECK)
+        }
+        error => CommandError::new("IntegrityError", with_causes(error)).hinted(CHECK),
+    }
+}
+
+const CHECK: &str = "find out what is damaged with: borg check --verify-data";

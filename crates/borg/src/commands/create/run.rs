@@ -1,0 +1,203 @@
+//! What `create` does: options become the engine's, the report becomes tables or JSON.
+
+use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use fastness_engine::attributes::AttributeOptions;
+use fastness_engine::cache::ChunkTable;
+use fastness_engine::create::{
+    ClientState, CreateOptions, CreateReport, Root, SkippedInodes, create as make_archive,
+};
+use fastness_engine::select::patterns::PatternMatcher;
+use fastness_engine::select::tags::TagRules;
+use fastness_format::location::Location;
+use fastness_format::manifest::Operation;
+use fastness_format::timestamp;
+use fastness_repository::MAX_VALUE_BYTES;
+use fastness_repository::local::lock::LockKind;
+
+use super::Create;
+use crate::access::{Opened, Place};
+use crate::context::{Context, Wanted};
+use crate::error::{CommandError, with_causes};
+use crate::output::archive_info::ArchiveFacts;
+use crate::output::json::Json;
+use crate::output::stats::{DASHES, HEADER};
+use crate::output::time::local_zone;
+use crate::signals::Watch;
+
+/// Makes the archive and tells about it.
+pub fn create(arguments: &Create, context: &mut Context<'_>) -> Result<(), CommandError> {
+    let location = context.location("ARCHIVE", Some(&arguments.location), Wanted::Archive)?;
+    let place = context.place(location)?;
+    let options = options(arguments, context, &place)?;
+    context.reporter.show_only(arguments.status_filter()?);
+    context.info(format!("Creating archive at \"{}\"", place.location.text()));
+    let mut opened = context.open(place, LockKind::Exclusive, &[Operation::Write])?;
+    let result = in_session(arguments, context, &mut opened, &options);
+    // Rolls back what was not committed and gives the lock back.
+    let closed = opened.session.repository.close();
+    result?;
+    Ok(closed?)
+}
+
+fn in_session(
+    arguments: &Create,
+    context: &mut Context<'_>,
+    opened: &mut Opened,
+    options: &CreateOptions,
+) -> Result<(), CommandError> {
+    let mut chunks = context.load_chunks(opened)?;
+    let mode = arguments.filesystem.files_cache()?;
+    let (files, remember) = context.files_cache(opened, mode);
+    let state = ClientState {
+        chunks: &mut chunks,
+        files: &files,
+        remember,
+    };
+    let watch = Watch::begin();
+    let (world, monitor) = (crate::world::real(), context.reporter.as_ref());
+    let made = make_archive(&mut opened.session, state, options, world, monitor);
+    drop(watch);
+    let (report, remember) = made?;
+    if options.dry_run {
+        return Ok(());
+    }
+    context.remember(opened)?;
+    context.save_chunks(opened, &chunks);
+    context.finish_files_cache(remember);
+    tell(arguments, context, opened, &report, &chunks)
+}
+
+fn options(
+    arguments: &Create,
+    context: &Context<'_>,
+    place: &Place,
+) -> Result<CreateOptions, CommandError> {
+    let mut selection = arguments.exclude.selection()?;
+    let given = arguments.paths.iter().map(|path| path.as_bytes().to_vec());
+    selection.roots.extend(given);
+    if selection.roots.is_empty() && !arguments.paths_from_stdin {
+        return Err(CommandError::usage("Need at least one PATH argument."));
+    }
+    let patterns = PatternMatcher::for_create(&selection.rules)
+        .map_err(|error| CommandError::usage(with_causes(&error)))?;
+    let filesystem = &arguments.filesystem;
+    Ok(CreateOptions {
+        name: archive_name(&place.location)?,
+        comment: arguments.archive.comment.as_bytes().to_vec(),
+        timestamp: arguments.archive.timestamp,
+        roots: selection.roots.iter().map(|root| Root::new(root)).collect(),
+        patterns,
+        tags: TagRules {
+            exclude_caches: arguments.tags.exclude_caches,
+            exclude_if_present: (arguments.tags.exclude_if_present.iter())
+                .map(|name| name.as_bytes().to_vec())
+                .collect(),
+            keep_exclude_tags: arguments.tags.keep_exclude_tags,
+        },
+        exclude_nodump: filesystem.exclude_nodump,
+        one_file_system: filesystem.one_file_system,
+        skipped: skipped(context, place),
+        attributes: AttributeOptions {
+            numeric_ids: filesystem.numeric_ids,
+            atime: filesystem.atime,
+            no_ctime: filesystem.noctime,
+            no_flags: filesystem.noflags,
+            no_acls: filesystem.noacls,
+            no_xattrs: filesystem.noxattrs,
+        },
+        chunker: arguments.archive.chunker_params()?,
+        compression: arguments.archive.compression.clone(),
+        files_changed: filesystem.files_changed()?,
+        checkpoint_interval: match arguments.archive.checkpoint_interval {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds)),
+        },
+        dry_run: arguments.dry_run,
+        list: arguments.list,
+        threads: context.threads(),
+        command_line: context
+            .command_line
+            .iter()
+            .map(|word| word.as_bytes().to_vec())
+            .collect(),
+        cwd: context.directory.as_os_str().as_bytes().to_vec(),
+        hostname: context.hostname(),
+        username: context.username(),
+    })
+}
+
+fn archive_name(location: &Location) -> Result<Vec<u8>, CommandError> {
+    let name = location.require_archive();
+    Ok(name
+        .map_err(|error| CommandError::usage(error.to_string()))?
+        .to_vec())
+}
+
+/// The repository and the caches are not archived.
+fn skipped(context: &Context<'_>, place: &Place) -> SkippedInodes {
+    let own: [&Path; 2] = [&context.environment.directories.cache, &place.path];
+    let inodes = own.into_iter().filter_map(|path| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.ino(), metadata.dev()))
+    });
+    inodes.collect::<HashSet<_>>()
+}
+
+fn tell(
+    arguments: &Create,
+    context: &mut Context<'_>,
+    opened: &Opened,
+    report: &CreateReport,
+    chunks: &ChunkTable,
+) -> Result<(), CommandError> {
+    if !arguments.stats && !arguments.quick_stats && !arguments.json {
+        return Ok(());
+    }
+    let (zone, units) = (local_zone(), context.units());
+    let facts = facts(report);
+    let totals = match arguments.quick_stats {
+        true => None,
+        false => Some(context.totals(opened, chunks)?),
+    };
+    if arguments.json {
+        let mut members = context.repository_json(opened, &zone)?;
+        members.push(("archive".to_owned(), facts.json(&zone)));
+        members.extend(totals.map(|totals| context.cache_json(opened, &totals)));
+        return context.print_json(&Json::Map(members));
+    }
+    let mut lines = vec![
+        DASHES.to_owned(),
+        facts.head(&opened.place.name, &zone),
+        DASHES.to_owned(),
+        HEADER.to_owned(),
+        facts.sizes(units),
+    ];
+    lines.extend(totals.map(|totals| totals.table(units)));
+    lines.push(DASHES.to_owned());
+    context.log().stats(&lines.join("\n"));
+    Ok(())
+}
+
+fn facts(report: &CreateReport) -> ArchiveFacts {
+    let metadata = &report.metadata;
+    let start = timestamp::parse(&metadata.time).unwrap_or_default();
+    let end = metadata
+        .time_end
+        .as_deref()
+        .and_then(timestamp::parse)
+        .unwrap_or(start);
+    ArchiveFacts {
+        name: metadata.name.clone(),
+        id: report.id,
+        start,
+        end,
+        stats: report.stats,
+        used_share: report.stored_metadata_bytes as f64 / MAX_VALUE_BYTES as f64,
+        command_line: metadata.cmdline.clone(),
+    }
+}
