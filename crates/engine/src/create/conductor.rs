@@ -21,7 +21,7 @@ use super::entry::{
     ReadyItem, SkippedInodes, WalkRoot,
 };
 use super::lister::{Lister, OpenRequest};
-use super::pending::{FurtherName, Pending};
+use super::pending::{FurtherName, MOST_WAITING_BYTES, Pending};
 use super::read::read_batch;
 use crate::error::{EngineError, SourceError};
 use crate::tasks::{Priority, Slot};
@@ -34,6 +34,8 @@ const BATCH_BYTES: u64 = 1 << 20;
 const BATCH_FILES: usize = 32;
 /// Things that may wait for their turn before the walk stops for the first of them.
 const WINDOW: usize = 1024;
+/// Entries between two looks at what is complete and at the time.
+const LOOK_AROUND: usize = 128;
 /// Names that one task looks at.
 pub(super) const RUN_OF_NAMES: usize = 256;
 
@@ -77,6 +79,7 @@ pub struct Conductor<'w, 'env> {
     batch: Vec<FileToRead>,
     batch_bytes: u64,
     batch_slot: Arc<Slot<Vec<ReadFile>>>,
+    entries: usize,
     /// Inodes with several names of which one was met.
     linked_inodes: HashSet<(u64, u64)>,
     skipped: SkippedInodes,
@@ -102,6 +105,7 @@ impl<'w, 'env> Conductor<'w, 'env> {
             batch: Vec::new(),
             batch_bytes: 0,
             batch_slot: Arc::default(),
+            entries: 0,
             linked_inodes: HashSet::new(),
             skipped,
             tick,
@@ -160,11 +164,18 @@ impl<'w, 'env> Conductor<'w, 'env> {
                 }
                 None => self.next_run()?,
             }
+            self.entries += 1;
             if self.pending.len() > WINDOW {
-                if !self.batch.is_empty() {
+                self.send_batch();
+                self.settle(WINDOW / 2)?;
+            } else if self.entries.is_multiple_of(LOOK_AROUND) {
+                if self.pending.waiting_bytes() > MOST_WAITING_BYTES {
                     self.send_batch();
                 }
-                self.settle(WINDOW / 2)?;
+                self.settle(usize::MAX)?;
+                if let Some(frame) = self.frames.last() {
+                    self.pending.progress(&frame.directory.path);
+                }
             }
             if self.crew.failed() {
                 return Err(EngineError::Abandoned);
@@ -343,7 +354,7 @@ impl<'w, 'env> Conductor<'w, 'env> {
             }
         };
         if let Some(item) = &opened.item {
-            self.pending.item(item);
+            self.pending.item(self.crew, item);
         }
         match opened.entries {
             Some(directory) => {
@@ -368,7 +379,7 @@ impl<'w, 'env> Conductor<'w, 'env> {
             self.pending
                 .status(item.status, directory.path_of(item.index));
         }
-        self.pending.item(&item.encoded);
+        self.pending.item(self.crew, &item.encoded);
         Ok(())
     }
 
@@ -425,7 +436,7 @@ impl<'w, 'env> Conductor<'w, 'env> {
     fn encoded(&mut self, linked: &LinkedItem) -> Result<(), EngineError> {
         let mut encoded = Vec::new();
         linked.item.encode(&mut encoded);
-        self.pending.item(&encoded);
+        self.pending.item(self.crew, &encoded);
         Ok(())
     }
 

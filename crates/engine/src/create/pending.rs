@@ -22,6 +22,9 @@ use crate::error::{EngineError, SourceError};
 use crate::event::{ArchiveStats, Event, Monitor, Warning};
 use crate::tasks::Slot;
 
+/// Encoded items that may wait for a file before them; more make the walk stop for that file.
+pub(super) const MOST_WAITING_BYTES: usize = 8 << 20;
+
 /// One thing that waits.
 #[derive(Debug)]
 enum Waiting {
@@ -60,6 +63,7 @@ pub struct FurtherName {
 /// Everything that waits, and what the archive consists of so far.
 pub struct Pending<'a> {
     queue: VecDeque<Waiting>,
+    waiting_bytes: usize,
     /// Files that are read together, in the order of their `Waiting::File`s.
     batches: VecDeque<Arc<Slot<Vec<ReadFile>>>>,
     batch: std::vec::IntoIter<ReadFile>,
@@ -87,6 +91,7 @@ impl<'a> Pending<'a> {
     ) -> Self {
         Self {
             queue: VecDeque::new(),
+            waiting_bytes: 0,
             batches: VecDeque::new(),
             batch: Vec::new().into_iter(),
             stream,
@@ -99,13 +104,31 @@ impl<'a> Pending<'a> {
         }
     }
 
+    /// Tells how far the archive is, and where the walk stands.
+    pub fn progress(&self, path: &[u8]) {
+        self.monitor.event(Event::ArchiveProgress {
+            stats: self.stats,
+            path,
+        });
+    }
+
     /// The number of things that wait.
     pub fn len(&self) -> usize {
         self.queue.len()
     }
 
+    /// The bytes of encoded items that wait for a file before them.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
     /// Appends an encoded item; it may join the one before.
-    pub fn item(&mut self, encoded: &[u8]) {
+    pub fn item(&mut self, crew: &Crew<'_>, encoded: &[u8]) {
+        if self.queue.is_empty() {
+            self.stream.add(crew, encoded);
+            return;
+        }
+        self.waiting_bytes += encoded.len();
         match self.queue.back_mut() {
             Some(Waiting::Items(items)) => items.extend_from_slice(encoded),
             _ => self.queue.push_back(Waiting::Items(encoded.to_vec())),
@@ -172,7 +195,7 @@ impl<'a> Pending<'a> {
         let mut waited = false;
         while let Some(first) = self.queue.front() {
             if !self.is_complete(first) {
-                if self.queue.len() <= leave {
+                if self.queue.len() <= leave && self.waiting_bytes <= MOST_WAITING_BYTES {
                     break;
                 }
                 if crew.failed() {
@@ -304,7 +327,10 @@ impl<'a> Pending<'a> {
 
     fn accept(&mut self, crew: &Crew<'_>, waiting: Waiting) -> Result<(), EngineError> {
         match waiting {
-            Waiting::Items(items) => self.stream.add(crew, &items),
+            Waiting::Items(items) => {
+                self.waiting_bytes -= items.len();
+                self.stream.add(crew, &items);
+            }
             Waiting::Status(status, path) => self.monitor.event(Event::FileStatus {
                 status,
                 path: &path,
@@ -418,10 +444,7 @@ impl<'a> Pending<'a> {
                 path: &file.path,
             });
         }
-        self.monitor.event(Event::ArchiveProgress {
-            stats: self.stats,
-            path: &file.path,
-        });
+        self.progress(&file.path);
         Ok(())
     }
 
