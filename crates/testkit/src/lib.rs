@@ -29,6 +29,7 @@ mod run;
 mod sandbox;
 pub mod source_tree;
 mod tree;
+mod zygote;
 
 pub use nonces::NonceLedger;
 pub use outcome::{Exit, Outcome};

@@ -37,6 +37,7 @@ impl Version {
 pub struct Borg {
     path: PathBuf,
     label: String,
+    is_official: bool,
 }
 
 impl Borg {
@@ -52,6 +53,7 @@ impl Borg {
         Borg {
             path,
             label: format!("borg {number}"),
+            is_official: true,
         }
     }
 
@@ -61,6 +63,7 @@ impl Borg {
             return Borg {
                 path: PathBuf::from(path),
                 label: "the chosen candidate".to_owned(),
+                is_official: false,
             };
         }
         static LINK: OnceLock<PathBuf> = OnceLock::new();
@@ -68,6 +71,7 @@ impl Borg {
         Borg {
             path,
             label: "ours".to_owned(),
+            is_official: false,
         }
     }
 
@@ -79,6 +83,11 @@ impl Borg {
     /// Returns a short name for messages.
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Returns whether it is a released BorgBackup that serves as judge, not the candidate.
+    pub fn is_official(&self) -> bool {
+        self.is_official
     }
 
     /// Returns the Python interpreter of an official Borg, to use its library.

@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::{Exit, Outcome};
+use crate::{Exit, Outcome, zygote};
 
 /// A command being prepared; [`Run::go`] runs it.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Run {
     input: Vec<u8>,
     limit: Duration,
     kill_after: Option<Duration>,
+    /// The interpreter of an official Borg, which can run without its start-up time.
+    python: Option<PathBuf>,
 }
 
 impl Run {
@@ -36,7 +38,14 @@ impl Run {
             input: Vec::new(),
             limit: Duration::from_secs(600),
             kill_after: None,
+            python: None,
         }
+    }
+
+    /// Lets an official Borg, which has this interpreter, run in a process that waits for it.
+    pub(crate) fn by_zygote(mut self, python: Option<PathBuf>) -> Run {
+        self.python = python;
+        self
     }
 
     /// Adds one argument.
@@ -113,6 +122,39 @@ impl Run {
 
     /// Runs the command and waits for its end.
     pub fn go(self) -> Outcome {
+        self.by_a_waiting_process()
+            .unwrap_or_else(|| self.by_a_new_process())
+    }
+
+    /// Runs official Borg by a zygote, unless the run is wrapped, to be killed, or depends on a
+    /// variable that Borg reads while it loads.
+    fn by_a_waiting_process(&self) -> Option<Outcome> {
+        let python = self.python.as_ref()?;
+        let modern =
+            |(name, value): &(OsString, OsString)| name == "BORG_EXIT_CODES" && value == "modern";
+        if !self.wrapper.is_empty()
+            || self.kill_after.is_some()
+            || self.environment.iter().any(modern)
+        {
+            return None;
+        }
+        let answer = zygote::run(
+            python,
+            &self.arguments,
+            &self.environment,
+            &self.directory,
+            &self.input,
+        )?;
+        let (exit, stdout, stderr) = (answer.exit, answer.stdout, answer.stderr);
+        Some(Outcome {
+            command: self.to_string(),
+            exit,
+            stdout,
+            stderr,
+        })
+    }
+
+    fn by_a_new_process(self) -> Outcome {
         let mut child = self.spawn();
         let stdout = drain(child.stdout.take().expect("stdout is piped"));
         let stderr = drain(child.stderr.take().expect("stderr is piped"));

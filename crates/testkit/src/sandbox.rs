@@ -37,7 +37,7 @@ impl Sandbox {
         let tmp = root.path().join("tmp");
         fs::create_dir_all(&home).unwrap();
         fs::create_dir_all(&tmp).unwrap();
-        let pairs: [(&str, &OsStr); 9] = [
+        let pairs: [(&str, &OsStr); 10] = [
             (
                 "PATH",
                 OsStr::new("/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"),
@@ -49,6 +49,8 @@ impl Sandbox {
             ("LC_ALL", OsStr::new("C.UTF-8")),
             ("TZ", OsStr::new("UTC")),
             ("BORG_PASSPHRASE", OsStr::new(PASSPHRASE)),
+            // Official Borg tests its own parts at each start otherwise.
+            ("BORG_SELFTEST", OsStr::new("disabled")),
             ("RUST_BACKTRACE", OsStr::new("1")),
         ];
         let environment = pairs
@@ -88,7 +90,8 @@ impl Sandbox {
 
     /// Prepares a run of `borg` in the sandbox's directory.
     pub fn command(&self, borg: &Borg) -> Run {
-        self.run_of(borg.path())
+        let python = borg.is_official().then(|| borg.python());
+        self.run_of(borg.path()).by_zygote(python)
     }
 
     /// Prepares a run of any program in the sandbox's directory.
