@@ -6,6 +6,7 @@
 //! and line; nothing after it sees an old spelling or an unknown key.
 
 pub mod error;
+pub mod include;
 pub mod interpolate;
 pub mod load;
 pub mod logic;
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use crate::glob;
 use error::ConfigErrors;
-use tree::{Entry, Node};
+use tree::{Entry, Node, Value};
 use typed::Options;
 
 /// One configuration file, ready to be planned.
@@ -96,18 +97,22 @@ impl Configuration {
     /// With everything that is wrong in it.
     pub fn load(path: &Path, context: LoadContext<'_>) -> Result<Self, ConfigErrors> {
         let tree = load::load_file(path)?;
-        Self::from_tree(path, tree, context)
+        let (tree, files) = include::resolve(tree, path, context.variable)?;
+        Self::from_tree(files, tree, context)
     }
 
-    /// Makes a configuration of a tree.
+    /// Makes a configuration of a tree that was read from `files`.
     ///
     /// # Errors
     /// With everything that is wrong in it.
     pub fn from_tree(
-        path: &Path,
+        files: Vec<PathBuf>,
         mut tree: Node,
         context: LoadContext<'_>,
     ) -> Result<Self, ConfigErrors> {
+        if tree.value == Value::Null && !context.overrides.is_empty() {
+            tree.value = Value::Map(Vec::new());
+        }
         for entry in context.overrides {
             tree.set(entry.clone());
         }
@@ -127,8 +132,8 @@ impl Configuration {
             .map(Node::elements)
             .unwrap_or_default();
         Ok(Self {
-            path: path.to_owned(),
-            files: vec![path.to_owned()],
+            path: files.first().cloned().unwrap_or_default(),
+            files,
             options: Options::read(&tree, None),
             repositories: repositories
                 .iter()

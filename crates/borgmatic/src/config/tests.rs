@@ -1,7 +1,5 @@
 //! Whole files: what is accepted, and what each mistake is told as.
 
-use std::path::Path;
-
 use super::*;
 
 fn variables(name: &str) -> Option<String> {
@@ -18,7 +16,7 @@ fn context() -> LoadContext<'static> {
 
 fn parse(text: &str) -> Result<Configuration, ConfigErrors> {
     let tree = load::load_text(text, "config.yaml")?;
-    Configuration::from_tree(Path::new("config.yaml"), tree, context())
+    Configuration::from_tree(vec!["config.yaml".into()], tree, context())
 }
 
 fn errors(text: &str) -> String {
@@ -182,4 +180,22 @@ fn examples_of_the_table_are_valid() {
             assert!(parse(&text).is_ok(), "{text} {}", errors(&text));
         }
     }
+}
+
+#[test]
+fn no_damage_to_a_file_ends_in_a_panic() {
+    let mission = include_str!("../../../../testdata/borgmatic/mission.yaml");
+    for end in mission.char_indices().map(|(index, _)| index).step_by(7) {
+        let _ = parse(&mission[..end]);
+    }
+    for (index, _) in mission.char_indices().step_by(11) {
+        for damage in ["\t", "{", "*x", ": ", "\u{0}", "- ", "\"", "!x "] {
+            let _ = parse(&format!(
+                "{}{damage}{}",
+                &mission[..index],
+                &mission[index..]
+            ));
+        }
+    }
+    assert!(parse(mission).is_err());
 }

@@ -421,6 +421,7 @@ fn configuration_errors_are_told_and_end_with_one() {
     let ran = Place::new("keep_dayly: 3\n").run("");
     assert_eq!(ran.code, 1);
     insta::assert_snapshot!(ran.stderr, @r#"
+
         summary:
         TOP/config.yaml: Error parsing configuration file
         TOP/config.yaml:1: unknown option "keep_dayly"; did you mean "keep_daily"?
