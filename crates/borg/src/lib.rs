@@ -20,6 +20,7 @@ pub mod options;
 pub mod output;
 pub mod passphrase;
 pub mod person;
+pub mod placeholder;
 pub mod reporter;
 pub mod selection;
 pub mod signals;

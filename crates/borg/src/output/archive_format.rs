@@ -124,8 +124,9 @@ impl ArchiveFormat {
                 Piece::Field(field) => {
                     let key = Key::from_name(&field.key);
                     let key = key.ok_or_else(|| unknown_key(&field.key, format))?;
+                    let as_text = field.as_text().map_err(|error| malformed(format, &error))?;
                     match key {
-                        Key::Start | Key::End if !field.as_text => {
+                        Key::Start | Key::End if !as_text => {
                             Part::Time(key, field.key, field.format)
                         }
                         _ => {

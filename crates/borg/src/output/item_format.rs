@@ -421,13 +421,13 @@ fn part(format: &str, piece: Piece) -> Result<Part, CommandError> {
         Piece::Literal(text) => part.literal = text,
         Piece::Field(field) => {
             let key = Key::from_name(&field.key).ok_or_else(|| unknown_key(&field.key, format))?;
+            part.as_text = field.as_text().map_err(|error| malformed(format, &error))?;
             // The format of a time is for strftime.
-            if !matches!(key, Key::Time(_)) || field.as_text {
+            if !matches!(key, Key::Time(_)) || part.as_text {
                 let specifier = field.format.parse();
                 part.specifier = specifier.map_err(|error| malformed(format, &error))?;
             }
             part.key = Some((key, field.key));
-            part.as_text = field.as_text;
             part.format = field.format;
         }
     }

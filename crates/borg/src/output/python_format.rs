@@ -49,16 +49,30 @@ pub enum Piece {
 pub struct Field {
     /// Its name.
     pub key: String,
-    /// It is made a text first (`!s`).
-    pub as_text: bool,
+    /// What stands behind an exclamation mark.
+    pub conversion: Option<String>,
     /// What stands behind the colon.
     pub format: String,
+}
+
+impl Field {
+    /// Returns whether the value is to be made a text first (`!s`).
+    ///
+    /// # Errors
+    /// [`FormatError::Conversion`] for all other conversions.
+    pub fn as_text(&self) -> Result<bool, FormatError> {
+        match self.conversion.as_deref() {
+            None => Ok(false),
+            Some("s") => Ok(true),
+            Some(other) => Err(FormatError::Conversion(other.to_owned())),
+        }
+    }
 }
 
 /// Takes a template apart.
 ///
 /// # Errors
-/// [`FormatError::Syntax`] or [`FormatError::Conversion`].
+/// [`FormatError::Syntax`] when braces do not match.
 pub fn parse(template: &str) -> Result<Vec<Piece>, FormatError> {
     let mut pieces = Vec::new();
     let mut literal = String::new();
@@ -99,15 +113,13 @@ fn field(inner: &str) -> Result<Field, FormatError> {
         return Err(FormatError::Syntax("unexpected '{' in field name"));
     }
     let (name, format) = inner.split_once(':').unwrap_or((inner, ""));
-    let (key, conversion) = name.split_once('!').unwrap_or((name, ""));
-    let as_text = match (name.contains('!'), conversion) {
-        (false, _) => false,
-        (true, "s") => true,
-        (true, other) => return Err(FormatError::Conversion(other.to_owned())),
+    let (key, conversion) = match name.split_once('!') {
+        None => (name, None),
+        Some((key, conversion)) => (key, Some(conversion.to_owned())),
     };
     Ok(Field {
         key: key.to_owned(),
-        as_text,
+        conversion,
         format: format.to_owned(),
     })
 }
@@ -357,10 +369,10 @@ mod tests {
 
     #[test]
     fn templates_come_apart() {
-        let field = |key: &str, as_text, format: &str| {
+        let field = |key: &str, conversion: Option<&str>, format: &str| {
             Piece::Field(Field {
                 key: key.to_owned(),
-                as_text,
+                conversion: conversion.map(str::to_owned),
                 format: format.to_owned(),
             })
         };
@@ -368,12 +380,12 @@ mod tests {
         let pieces = parse("a{{b}} {mtime:%H:%M}{x!s:>3}}}").unwrap();
         let expected = [
             literal("a{b} "),
-            field("mtime", false, "%H:%M"),
-            field("x", true, ">3"),
+            field("mtime", None, "%H:%M"),
+            field("x", Some("s"), ">3"),
             literal("}"),
         ];
         assert_eq!(pieces, expected);
-        for template in ["{", "a}", "{a{b}}", "{a", "{a!r}", "{a!}"] {
+        for template in ["{", "a}", "{a{b}}", "{a"] {
             assert!(parse(template).is_err(), "{template}");
         }
     }
