@@ -5,6 +5,7 @@
 
 pub mod archive_format;
 pub mod archive_info;
+pub mod digests;
 pub mod item_format;
 pub mod json;
 pub mod log;
