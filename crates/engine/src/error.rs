@@ -6,11 +6,13 @@
 use std::io;
 
 use fastness_format::archive::ArchiveError;
+use fastness_format::id::ChunkId;
 use fastness_format::item::ItemError;
 use fastness_format::manifest::{ManifestError, ManifestLimit, UnsupportedFeatures};
 use fastness_repository::RepositoryError;
 
 pub use crate::attributes::SourceError;
+use crate::cache::sync::SyncError;
 use crate::keys::{KeyError, NonceError};
 use crate::objects::ObjectError;
 use crate::security::SecurityError;
@@ -72,6 +74,14 @@ pub enum EngineError {
     /// The metadata of the archive does not fit into one object.
     #[error("archive {0:?} is too big: its metadata does not fit into one object")]
     ArchiveTooBig(String),
+    /// An archive refers to a chunk that the chunk table does not know, or more often than it does.
+    #[error(
+        "Chunk ID {0} missing from chunks index, corrupted chunks index - aborting transaction."
+    )]
+    MissingReference(ChunkId),
+    /// References cannot be counted.
+    #[error(transparent)]
+    Counting(#[from] SyncError),
     /// The files cache cannot be written.
     #[error("cannot write the files cache")]
     FilesCache(#[source] io::Error),
@@ -106,7 +116,11 @@ impl EngineError {
             Self::Features(_) => "MandatoryFeatureUnsupported",
             Self::ArchiveExists(_) => "Archive.AlreadyExists",
             Self::ArchiveDoesNotExist(_) => "Archive.DoesNotExist",
-            Self::Manifest(_) | Self::Archive { .. } | Self::Items { .. } => "IntegrityError",
+            Self::Counting(SyncError::Repository(error)) => error.msgid(),
+            Self::Counting(SyncError::Abandoned) => "Error",
+            Self::Manifest(_) | Self::Archive { .. } | Self::Items { .. } | Self::Counting(_) => {
+                "IntegrityError"
+            }
             _ => "Error",
         }
     }
