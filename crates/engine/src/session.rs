@@ -60,29 +60,7 @@ impl Session {
         repository: Box<dyn Repository>,
         opening: &Opening<'_>,
     ) -> Result<Self, EngineError> {
-        let stored = stored_manifest(repository.as_ref())?;
-        let key = keys::open(&opening.keys, repository.as_ref(), &stored)?;
-        let first = after_manifest(&key.crypto, &stored);
-        let nonces = NonceAllocator::new(repository.nonces(), opening.security.directory(), first);
-        let Key {
-            crypto,
-            logically_encrypted,
-            ..
-        } = key;
-        let required = opening.requirement.unwrap_or_else(|| requirement(&crypto));
-        let mut catalogue = Catalogue::open(
-            Arc::new(crypto),
-            Arc::new(nonces),
-            &stored,
-            required,
-            opening.keys.monitor,
-        )?;
-        catalogue.wrong_tag = opening.wrong_tag;
-        if matches!(catalogue.authenticity, Authenticity::Verified(_)) {
-            let required = catalogue.manifest.tam_required();
-            opening.security.follow_manifest(required)?;
-        }
-        catalogue.manifest.check_features(opening.operations)?;
+        let (catalogue, logically_encrypted) = open_catalogue(repository.as_ref(), opening)?;
         let session = Self {
             repository,
             crypto: Arc::clone(&catalogue.crypto),
@@ -121,4 +99,40 @@ impl Session {
     pub fn split(&mut self) -> (&mut Catalogue, &mut dyn Repository) {
         (&mut self.catalogue, self.repository.as_mut())
     }
+}
+
+/// Opens the key and the catalogue of a repository, without asking whether it is the one that is
+/// known. Also returns whether reading it takes a secret.
+///
+/// # Errors
+/// When there is no manifest or key, the passphrase is wrong, something is not authentic, or a
+/// feature is missing.
+pub fn open_catalogue(
+    repository: &dyn Repository,
+    opening: &Opening<'_>,
+) -> Result<(Catalogue, bool), EngineError> {
+    let stored = stored_manifest(repository)?;
+    let key = keys::open(&opening.keys, repository, &stored)?;
+    let first = after_manifest(&key.crypto, &stored);
+    let nonces = NonceAllocator::new(repository.nonces(), opening.security.directory(), first);
+    let Key {
+        crypto,
+        logically_encrypted,
+        ..
+    } = key;
+    let required = opening.requirement.unwrap_or_else(|| requirement(&crypto));
+    let mut catalogue = Catalogue::open(
+        Arc::new(crypto),
+        Arc::new(nonces),
+        &stored,
+        required,
+        opening.keys.monitor,
+    )?;
+    catalogue.wrong_tag = opening.wrong_tag;
+    if matches!(catalogue.authenticity, Authenticity::Verified(_)) {
+        let required = catalogue.manifest.tam_required();
+        opening.security.follow_manifest(required)?;
+    }
+    catalogue.manifest.check_features(opening.operations)?;
+    Ok((catalogue, logically_encrypted))
 }

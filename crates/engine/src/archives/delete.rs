@@ -35,63 +35,71 @@ pub struct DeleteOptions {
     pub progress: bool,
 }
 
-/// A transaction in which archives are deleted.
-pub struct Deletion<'a> {
+/// What was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Deleted {
+    /// Sums over the references taken away; what is deduplicated became free.
+    pub stats: ArchiveStats,
+    /// An archive was damaged. The chunk table has references too many then: it must not be saved.
+    pub damaged: bool,
+}
+
+/// Deletes archives, without a commit. `begin` is told the index of each before it is worked on.
+///
+/// # Errors
+/// When one does not exist, cannot be read or is damaged, or when the repository fails.
+pub fn delete_archives(
+    session: &mut Session,
+    chunks: &ChunkTable,
+    names: &[Vec<u8>],
+    options: DeleteOptions,
+    begin: &mut dyn FnMut(usize),
+    monitor: &dyn Monitor,
+) -> Result<Deleted, EngineError> {
+    let mut begun = 0;
+    let mut begin = |index: usize| {
+        while begun <= index && begun < names.len() {
+            begin(begun);
+            begun += 1;
+        }
+    };
+    let mut deletion = Deletion {
+        session,
+        chunks,
+        options,
+        monitor,
+        deleted: Deleted::default(),
+    };
+    begin(0);
+    if !deletion.delete_together(names, &mut begin)? {
+        for (index, name) in names.iter().enumerate() {
+            begin(index);
+            deletion.delete_one(name)?;
+        }
+    }
+    Ok(deletion.deleted)
+}
+
+/// Commits what was deleted.
+///
+/// # Errors
+/// When the manifest cannot be written or the commit fails.
+pub fn commit(session: &mut Session, world: World<'_>) -> Result<(), EngineError> {
+    let (catalogue, repository) = session.split();
+    catalogue.write(repository, world, &CompressionSpec::default())?;
+    repository.commit(None)?;
+    Ok(())
+}
+
+struct Deletion<'a> {
     session: &'a mut Session,
     chunks: &'a ChunkTable,
     options: DeleteOptions,
     monitor: &'a dyn Monitor,
-    stats: ArchiveStats,
-    damaged: bool,
-    uncommitted: usize,
+    deleted: Deleted,
 }
 
-impl<'a> Deletion<'a> {
-    /// Begins; nothing happens yet.
-    pub fn new(
-        session: &'a mut Session,
-        chunks: &'a ChunkTable,
-        options: DeleteOptions,
-        monitor: &'a dyn Monitor,
-    ) -> Self {
-        Self {
-            session,
-            chunks,
-            options,
-            monitor,
-            stats: ArchiveStats::default(),
-            damaged: false,
-            uncommitted: 0,
-        }
-    }
-
-    /// Deletes archives. `begin` is told the index of each before it is worked on.
-    ///
-    /// # Errors
-    /// When one does not exist, cannot be read or is damaged, or when the repository fails.
-    pub fn delete(
-        &mut self,
-        names: &[Vec<u8>],
-        begin: &mut dyn FnMut(usize),
-    ) -> Result<(), EngineError> {
-        let mut begun = 0;
-        let mut begin = |index: usize| {
-            while begun <= index && begun < names.len() {
-                begin(begun);
-                begun += 1;
-            }
-        };
-        begin(0);
-        if self.delete_together(names, &mut begin)? {
-            return Ok(());
-        }
-        for (index, name) in names.iter().enumerate() {
-            begin(index);
-            self.delete_one(name)?;
-        }
-        Ok(())
-    }
-
+impl Deletion<'_> {
     /// Deletes several archives whose streams are read together. Returns false, with nothing
     /// changed, when they are better looked at one by one: because one is damaged, or has part
     /// files, which the sums keep apart.
@@ -138,9 +146,12 @@ impl<'a> Deletion<'a> {
         if counting.is_err() {
             return Ok(false);
         }
-        self.release(&counted)?;
+        let missing = self.release(&counted)?;
         for name in names {
             self.forget(name);
+        }
+        if missing {
+            self.tell_damage();
         }
         Ok(true)
     }
@@ -162,15 +173,19 @@ impl<'a> Deletion<'a> {
         let missing = self.release(&counted)?;
         self.forget(name);
         if counted.incomplete || missing {
-            self.damaged = true;
-            for text in [
-                "forced deletion succeeded, but the deleted archive was corrupted.",
-                "borg check --repair is required to free all space.",
-            ] {
-                self.monitor.log(Level::Warning, "borg.archive", text);
-            }
+            self.tell_damage();
         }
         Ok(())
+    }
+
+    fn tell_damage(&mut self) {
+        self.deleted.damaged = true;
+        for text in [
+            "forced deletion succeeded, but the deleted archive was corrupted.",
+            "borg check --repair is required to free all space.",
+        ] {
+            self.monitor.log(Level::Warning, "borg.archive", text);
+        }
     }
 
     fn read(&self, name: &[u8]) -> Result<ReadArchive, EngineError> {
@@ -183,7 +198,6 @@ impl<'a> Deletion<'a> {
     fn forget(&mut self, name: &[u8]) {
         // By the name in the manifest: check may have given it another than its metadata has.
         self.session.catalogue.manifest.archives.remove(name);
-        self.uncommitted += 1;
     }
 
     /// Takes references away and deletes what has none left. Returns whether something that was
@@ -192,7 +206,7 @@ impl<'a> Deletion<'a> {
         let mut unused = Vec::new();
         let parts = self.take(&counted.parts, &mut unused)?;
         let files = self.take(&counted.files, &mut unused)?;
-        let stats = &mut self.stats;
+        let stats = &mut self.deleted.stats;
         stats.original_bytes += files.original_bytes;
         stats.compressed_bytes += files.compressed_bytes;
         stats.deduplicated_bytes += files.deduplicated_bytes;
@@ -246,46 +260,6 @@ impl<'a> Deletion<'a> {
             None => Ok(stats),
         }
     }
-
-    /// Commits what was deleted so far; nothing without a deletion since the last commit.
-    ///
-    /// # Errors
-    /// When the manifest cannot be written or the commit fails.
-    pub fn commit(&mut self, world: World<'_>) -> Result<Committed, EngineError> {
-        if self.uncommitted == 0 {
-            return Ok(Committed::Nothing);
-        }
-        let (catalogue, repository) = self.session.split();
-        catalogue.write(repository, world, &CompressionSpec::default())?;
-        repository.commit(None)?;
-        self.uncommitted = 0;
-        Ok(Committed::Archives)
-    }
-
-    /// Returns the sums over what was deleted.
-    pub fn stats(&self) -> ArchiveStats {
-        self.stats
-    }
-
-    /// Tells whether a deleted archive was damaged. The chunk table has references too many then:
-    /// it must not be saved.
-    pub fn is_damaged(&self) -> bool {
-        self.damaged
-    }
-
-    /// Returns the session, to look at between two steps.
-    pub fn session(&self) -> &Session {
-        self.session
-    }
-}
-
-/// Whether there was something to commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Committed {
-    /// Deleted archives.
-    Archives,
-    /// There was nothing.
-    Nothing,
 }
 
 const PROGRESS: &str = "archive.delete";
@@ -342,25 +316,3 @@ pub fn count_around_damage(
     }
     Ok(table)
 }
-
-/// Deletes archives without looking into them, and commits: the manifest forgets them, and what
-/// they referred to stays until a repair. Returns for each name whether there was such an archive.
-///
-/// # Errors
-/// When the manifest cannot be written or the commit fails.
-pub fn forget_archives(
-    session: &mut Session,
-    names: &[Vec<u8>],
-    world: World<'_>,
-) -> Result<(), EngineError> {
-    for name in names {
-        session.catalogue.manifest.archives.remove(name);
-    }
-    let (catalogue, repository) = session.split();
-    catalogue.write(repository, world, &CompressionSpec::default())?;
-    repository.commit(None)?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests;
