@@ -148,6 +148,14 @@ impl Log {
         let _ = inner.stdout.flush();
     }
 
+    /// Writes what a command says to its terminal as it is.
+    pub fn error_data(&self, bytes: &[u8]) {
+        let mut inner = self.inner();
+        inner.clear_progress();
+        let _ = inner.stderr.write_all(bytes);
+        let _ = inner.stderr.flush();
+    }
+
     /// Draws or redraws the progress line; `None` takes it away.
     pub fn progress(&self, line: Option<&str>) {
         let mut inner = self.inner();

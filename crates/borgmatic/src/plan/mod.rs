@@ -175,6 +175,11 @@ fn plan_repository(
     };
     let mut steps = Vec::new();
     for action in &line.actions {
+        let nothing_to_prune = !line.named && repository.options.keep.is_empty();
+        // Without a rule nothing may be removed, and nobody asked for it.
+        if matches!(action, Action::Prune) && nothing_to_prune {
+            continue;
+        }
         if !is_skipped(action, &repository.options) {
             steps.extend(plan_action(action, &context)?);
         }

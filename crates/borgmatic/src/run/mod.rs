@@ -375,7 +375,10 @@ impl Run<'_> {
                     queue.push_back((plan, tries + 1));
                 }
                 Err(error) => {
-                    self.tell(&error, Level::Critical);
+                    // A person sees the summary right below.
+                    if !self.person {
+                        self.tell(&error, Level::Critical);
+                    }
                     let text = format!("{name}: Error running actions for repository");
                     errors.push(Record::new(Level::Critical, text));
                     let lines = error.lines().into_iter();

@@ -75,6 +75,15 @@ pub fn archive(value: &Value) -> String {
     )
 }
 
+/// Describes what was pruned.
+pub fn pruned([kept, removed]: [u64; 2]) -> String {
+    format!(
+        "{} archives kept, {} removed",
+        grouped(kept),
+        grouped(removed)
+    )
+}
+
 /// How large the sources of a repository were the last time: what a progress line expects.
 pub struct Sizes {
     file: PathBuf,

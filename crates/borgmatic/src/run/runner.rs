@@ -29,8 +29,8 @@ pub struct Extra<'a> {
     pub total: Option<u64>,
     /// A message that must not worry anybody.
     pub hidden: Option<&'static str>,
-    /// Ask for JSON results in order to tell people about them.
-    pub json: bool,
+    /// A flag for results that people are told about (`--json`, `--list`).
+    pub report: Option<&'static str>,
 }
 
 /// What a command gave.
@@ -40,6 +40,8 @@ pub struct Given {
     pub data: Vec<u8>,
     /// How far its progress went.
     pub progress: Progress,
+    /// Archives that it kept and removed.
+    pub pruned: [u64; 2],
 }
 
 /// Passphrases that commands printed: each is run once, for it may ask somebody.
@@ -101,7 +103,10 @@ impl<'a> Runner<'a> {
         self.log.record(Level::Debug, &command);
         let label = arguments.first().cloned().unwrap_or_default();
         self.add_flags(call, &mut arguments, extra);
-        let show = if extra.json { Show::Query } else { call.show };
+        let show = match extra.report {
+            Some("--json") => Show::Query,
+            _ => call.show,
+        };
         let collector = Collector::new(&self.log, show, &label, extra.total).hiding(extra.hidden);
         let invocation = Invocation {
             arguments,
@@ -121,6 +126,7 @@ impl<'a> Runner<'a> {
         let given = Given {
             data: std::mem::take(&mut collected.data),
             progress: std::mem::take(&mut collected.progress),
+            pruned: [collected.kept, collected.removed],
         };
         Ok((code, given, collected.last_lines.iter().cloned().collect()))
     }
@@ -142,8 +148,8 @@ impl<'a> Runner<'a> {
                 add("--progress");
             }
         }
-        if extra.json {
-            add("--json");
+        if let Some(flag) = extra.report {
+            add(flag);
         }
     }
 

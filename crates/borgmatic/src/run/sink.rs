@@ -22,6 +22,10 @@ pub struct Collected {
     pub last_lines: VecDeque<String>,
     /// The furthest progress.
     pub progress: Progress,
+    /// Archives that `prune --list` kept.
+    pub kept: u64,
+    /// Archives that it removed.
+    pub removed: u64,
 }
 
 /// Shared by the two streams and the runner.
@@ -95,9 +99,6 @@ impl Collector {
             }
             Line::Status(text) => self.say(self.level(), &text),
             Line::Progress(progress) => self.progress(progress),
-            Line::Text(text) if self.show == Show::Through => {
-                self.log.data(format!("{text}\n").as_bytes());
-            }
             Line::Text(text) => {
                 let warning = text.to_lowercase().starts_with("warning:");
                 self.say(
@@ -114,6 +115,10 @@ impl Collector {
 
     fn say(&self, level: Level, text: &str) {
         let mut collected = self.collected();
+        collected.kept += u64::from(text.starts_with("Keeping archive"));
+        // "Would prune" in a dry run.
+        let removed = text.starts_with("Pruning archive") || text.starts_with("Would prune");
+        collected.removed += u64::from(removed);
         if collected.last_lines.len() == KEPT_LINES {
             collected.last_lines.pop_front();
         }
@@ -179,6 +184,12 @@ impl Lines {
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let through = self.collector.show == Show::Through && self.partial.is_empty();
+        if through && !bytes.starts_with(b"{") {
+            // Questions and progress in place have no end of line to wait for.
+            self.collector.log.error_data(bytes);
+            return Ok(bytes.len());
+        }
         self.partial.extend_from_slice(bytes);
         self.complete_lines();
         Ok(bytes.len())

@@ -1,7 +1,7 @@
 //! Runs the steps of a plan on one repository.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -66,11 +66,18 @@ impl Steps<'_> {
                 };
                 let extra = Extra {
                     archive: archive.as_deref(),
+                    report: match step.action {
+                        "prune" => self.report_flag(call, "--list"),
+                        _ => None,
+                    },
                     ..Extra::default()
                 };
                 let given = self.runner.run(call, environment, extra)?;
                 self.keep_result(call, &given, &plan.repository)?;
-                Ok(archive.unwrap_or_default())
+                Ok(match extra.report {
+                    Some(_) => report::pruned(given.pruned),
+                    None => archive.unwrap_or_default(),
+                })
             }
             Task::Create {
                 call,
@@ -84,6 +91,12 @@ impl Steps<'_> {
             Task::Find { archives, paths } => self.find(archives, paths, environment),
             Task::Check(task) => self.check(task, plan),
         }
+    }
+
+    /// The flag that makes a command tell its results, if a person wants them and no other
+    /// output was asked for.
+    fn report_flag(&self, call: &Call, flag: &'static str) -> Option<&'static str> {
+        (self.report.wants_results() && call.show == Show::Info).then_some(flag)
     }
 
     /// Keeps a JSON result, with the label of the repository in it.
@@ -159,15 +172,15 @@ impl Steps<'_> {
         let extra = Extra {
             patterns: file.to_str(),
             total: sizes.last(),
-            json: self.report.wants_results() && call.show == Show::Info,
+            report: self.report_flag(call, "--json"),
             ..Extra::default()
         };
         let given = self.runner.run(call, &plan.environment, extra)?;
         sizes.remember(given.progress.done);
         self.keep_result(call, &given, &plan.repository)?;
-        Ok(match extra.json {
-            true => report::archive(&parse_json(&given.data).unwrap_or_default()),
-            false => String::new(),
+        Ok(match extra.report {
+            Some(_) => report::archive(&parse_json(&given.data).unwrap_or_default()),
+            None => String::new(),
         })
     }
 
@@ -247,7 +260,7 @@ impl Steps<'_> {
             Some(identify) => Some(self.check_times(identify, task, plan)?),
             None => None,
         };
-        let due = self.due(task, times.as_ref());
+        let (due, next) = self.due(task, times.as_ref());
         let borg = |name: &&&str| matches!(**name, "repository" | "archives" | "data");
         let names: Vec<&str> = due.iter().filter(borg).copied().collect();
         for call in task.commands.borg(&names) {
@@ -264,9 +277,10 @@ impl Steps<'_> {
             self.extract_check(task, environment)?;
             self.record(task, times.as_ref(), &["extract"])?;
         }
-        Ok(match due.is_empty() {
-            true => "nothing due".to_owned(),
-            false => format!("{}: no problems found", due.join(", ")),
+        Ok(match (due.is_empty(), next) {
+            (true, Some(next)) => format!("nothing due for {}", span(next)),
+            (true, None) => "nothing due".to_owned(),
+            (false, _) => format!("{}: no problems found", due.join(", ")),
         })
     }
 
@@ -289,9 +303,15 @@ impl Steps<'_> {
         Ok(CheckTimes::new(Path::new(&state), id, &task.filter))
     }
 
-    fn due<'t>(&self, task: &'t CheckTask, times: Option<&CheckTimes>) -> Vec<&'t str> {
+    /// The checks that are due, and the time until the first of the others.
+    fn due<'t>(
+        &self,
+        task: &'t CheckTask,
+        times: Option<&CheckTimes>,
+    ) -> (Vec<&'t str>, Option<Duration>) {
         let (now, today) = ((self.runner.world.now)(), (self.runner.world.weekday)());
         let mut due: Vec<&str> = Vec::new();
+        let mut next: Option<Duration> = None;
         for check in &task.checks {
             let name = check.name.as_str();
             let last = times.and_then(|times| times.last(name));
@@ -299,13 +319,16 @@ impl Steps<'_> {
                 true => None,
                 false => checks::not_due(check, last, now, &today),
             };
-            match skip {
-                None if due.contains(&name) => {}
-                None => due.push(name),
-                Some(skip) => self.runner.log.record(Level::Info, &skipping(name, &skip)),
+            if let Some(skip) = &skip {
+                self.runner.log.record(Level::Info, &skipping(name, skip));
+            } else if !due.contains(&name) {
+                due.push(name);
+            }
+            if let Some(Skip::Frequency { remaining }) = skip {
+                next = Some(next.map_or(remaining, |next| next.min(remaining)));
             }
         }
-        due
+        (due, next)
     }
 
     fn record(

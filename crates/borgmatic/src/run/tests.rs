@@ -62,6 +62,7 @@ impl Recorder {
                 r#"{"archives": [{"name": "host-newest"}], "repository": {"id": "x"}}"#.into()
             }
             ("list", false) if has("--short") => "host-one\nhost-two\n".into(),
+            ("create", true) => r#"{"archive": {"name": "host-new", "stats": {"nfiles": 3210, "original_size": 1200000000, "deduplicated_size": 14100000}}}"#.into(),
             (_, true) => "{}".into(),
             _ => String::new(),
         }
@@ -243,7 +244,6 @@ fn a_run_tells_its_steps_when_asked() {
     let ran = Place::new(TWO).run("-v 1 --repository one");
     insta::assert_snapshot!(ran.stdout, @r"
         one: Creating archive
-        one: Pruning archives
         one: Compacting segments
         one: Running consistency checks
 
@@ -260,15 +260,13 @@ fn a_person_is_told_what_was_done() {
     assert_eq!(ran.code, 0);
     insta::assert_snapshot!(ran.stdout, @r"
         one (TOP/one)
-          create      : 0 files, 0 B, 0 B new  (0:00)
-          prune       done  (0:00)
+          create      host-new: 3,210 files, 1.20 GB, 14.1 MB new  (0:00)
           compact     done  (0:00)
           check       repository, archives: no problems found  (0:00)
         two (TOP/two)
-          create      : 0 files, 0 B, 0 B new  (0:00)
-          prune       done  (0:00)
+          create      host-new: 3,210 files, 1.20 GB, 14.1 MB new  (0:00)
           compact     done  (0:00)
-          check       nothing due  (0:00)
+          check       nothing due for 30 days  (0:00)
         ");
 }
 
