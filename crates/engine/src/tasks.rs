@@ -25,22 +25,36 @@ pub enum Priority {
     Soon,
     /// Anything else, in the order it came.
     Normal,
+    /// As `Normal`, but holds resources for long: never taken by a thread that only helps out.
+    Bulk,
 }
 
 #[derive(Debug)]
 struct Waiting<T> {
     urgent: VecDeque<T>,
     soon: VecDeque<T>,
-    normal: VecDeque<T>,
+    normal: VecDeque<(u64, T)>,
+    bulk: VecDeque<(u64, T)>,
+    pushed: u64,
     closed: bool,
 }
 
 impl<T> Waiting<T> {
-    fn next(&mut self) -> Option<T> {
+    /// The next task but bulk ones.
+    fn next_light(&mut self) -> Option<T> {
         self.urgent
             .pop_front()
             .or_else(|| self.soon.pop_front())
-            .or_else(|| self.normal.pop_front())
+            .or_else(|| self.normal.pop_front().map(|(_, task)| task))
+    }
+
+    fn next(&mut self) -> Option<T> {
+        let before = |queue: &VecDeque<(u64, T)>| queue.front().map_or(u64::MAX, |first| first.0);
+        let bulk_is_first = before(&self.bulk) < before(&self.normal);
+        if bulk_is_first && self.urgent.is_empty() && self.soon.is_empty() {
+            return self.bulk.pop_front().map(|(_, task)| task);
+        }
+        self.next_light()
     }
 }
 
@@ -58,6 +72,8 @@ impl<T> Default for TaskQueue<T> {
                 urgent: VecDeque::new(),
                 soon: VecDeque::new(),
                 normal: VecDeque::new(),
+                bulk: VecDeque::new(),
+                pushed: 0,
                 closed: false,
             }),
             arrived: Condvar::new(),
@@ -69,10 +85,13 @@ impl<T> TaskQueue<T> {
     /// Adds a task.
     pub fn push(&self, priority: Priority, task: T) {
         let mut waiting = lock(&self.waiting);
+        waiting.pushed += 1;
+        let number = waiting.pushed;
         match priority {
             Priority::Urgent => waiting.urgent.push_back(task),
             Priority::Soon => waiting.soon.push_back(task),
-            Priority::Normal => waiting.normal.push_back(task),
+            Priority::Normal => waiting.normal.push_back((number, task)),
+            Priority::Bulk => waiting.bulk.push_back((number, task)),
         }
         drop(waiting);
         self.arrived.notify_one();
@@ -93,9 +112,9 @@ impl<T> TaskQueue<T> {
         }
     }
 
-    /// Takes a task if there is one.
-    pub fn try_pop(&self) -> Option<T> {
-        lock(&self.waiting).next()
+    /// Takes a task that is not bulky, if there is one.
+    pub fn try_pop_light(&self) -> Option<T> {
+        lock(&self.waiting).next_light()
     }
 
     /// Takes an urgent task if there is one.
@@ -115,6 +134,7 @@ impl<T> TaskQueue<T> {
         waiting.urgent.clear();
         waiting.soon.clear();
         waiting.normal.clear();
+        waiting.bulk.clear();
         waiting.closed = true;
         drop(waiting);
         self.arrived.notify_all();
@@ -260,9 +280,11 @@ mod tests {
         queue.push(Priority::Normal, 1);
         queue.push(Priority::Soon, 2);
         queue.push(Priority::Urgent, 3);
+        queue.push(Priority::Bulk, 4);
+        queue.push(Priority::Normal, 5);
         queue.close();
         let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
-        assert_eq!(order, [3, 2, 1]);
+        assert_eq!(order, [3, 2, 1, 4, 5]);
     }
 
     #[test]

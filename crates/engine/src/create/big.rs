@@ -1,9 +1,11 @@
 //! Files of more than one chunk: read and cut by one worker, stored by all.
 //!
-//! The worker that reads sends its chunks off in groups; whoever is free takes them through the
-//! stages. When too much content is in memory the reader works on groups itself. Results are put
+//! The worker that reads fills slabs and sends them off with their chunks; whoever is free takes
+//! those through the stages. When no slab is free the reader does so itself. Results are put
 //! together in the order of the file.
 
+use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +13,6 @@ use std::time::Duration;
 use fastness_format::item::Item;
 use fastness_sys::file;
 
-use super::FileChunker;
 use super::crew::Crew;
 use super::entry::{FileToRead, ReadFile, ReadItem};
 use super::lister::Lister;
@@ -22,10 +23,6 @@ use crate::tasks::{Priority, lock};
 
 /// Bytes asked for by one read.
 const READ_BYTES: usize = 1 << 20;
-/// Chunks that go through the stages together: as many as BLAKE2b has SIMD lanes.
-const GROUP: usize = 4;
-/// A group is sent off when it has this many bytes, though it has fewer chunks.
-const GROUP_BYTES: usize = 8 << 20;
 /// How long a waiting thread sleeps before it looks around.
 const MOMENT: Duration = Duration::from_millis(50);
 
@@ -64,7 +61,7 @@ impl BigFile {
             changed: Condvar::new(),
         });
         let reader = Arc::clone(&big);
-        crew.spawn(Priority::Normal, move |crew, bench| {
+        crew.spawn(Priority::Bulk, move |crew, bench| {
             if let Err(error) = reader.read(crew, bench, lister) {
                 crew.fail(error);
             }
@@ -177,7 +174,7 @@ impl BigFile {
         Ok(())
     }
 
-    fn send(self: &Arc<Self>, crew: &Crew<'_>, group: Vec<Vec<u8>>) {
+    fn send(self: &Arc<Self>, crew: &Crew<'_>, group: Group) {
         let mut progress = lock(&self.progress);
         let index = progress.groups.len();
         progress.groups.push(None);
@@ -201,17 +198,22 @@ impl BigFile {
     }
 }
 
-/// Stores a group whose bytes were taken from the content budget, and gives them back.
+/// Chunks of a file and the slab they lie in.
+struct Group {
+    slab: Vec<u8>,
+    chunks: Vec<Range<usize>>,
+}
+
+/// Stores a group and gives its slab back.
 fn store(
     crew: &Crew<'_>,
     bench: &mut Bench,
-    group: Vec<Vec<u8>>,
+    group: Group,
 ) -> Result<Vec<StoredChunk>, EngineError> {
-    let chunks: Vec<&[u8]> = group.iter().map(Vec::as_slice).collect();
+    let chunk = |range: &Range<usize>| group.slab.get(range.clone()).unwrap_or_default();
+    let chunks: Vec<&[u8]> = group.chunks.iter().map(chunk).collect();
     let stored = crew.store.store(bench, &chunks)?;
-    let bytes = group.iter().map(Vec::len).sum();
-    drop(group);
-    crew.content.give(bytes);
+    crew.slabs.give(group.slab);
     Ok(stored)
 }
 
@@ -236,61 +238,54 @@ pub(super) fn read_big(
     Ok((content.and_then(|()| read::close(lister, open)), chunks))
 }
 
-/// Reads and cuts a file, and hands its chunks on in groups whose bytes are taken from the budget.
+/// Reads and cuts a file, and hands its chunks on, slab by slab.
 fn for_each_chunk<'env>(
     crew: &Crew<'env>,
     bench: &mut Bench,
     lister: &Lister<'_>,
     open: &OpenFile,
-    mut hand_on: impl FnMut(&Crew<'env>, &mut Bench, Vec<Vec<u8>>) -> Result<(), EngineError>,
+    mut hand_on: impl FnMut(&Crew<'env>, &mut Bench, Group) -> Result<(), EngineError>,
 ) -> Result<Result<(), SourceError>, EngineError> {
     let mut cutter = lister.cutter();
-    let mut rest: Vec<u8> = Vec::new();
-    let mut group: Vec<Vec<u8>> = Vec::new();
-    let mut group_bytes = 0;
-    let mut end = false;
-    while !end {
-        match file::read_some(open.fd.as_fd(), &mut rest, READ_BYTES) {
-            Ok(got) => end = got == 0,
+    let mut slab = crew.take_slab(bench).ok_or(EngineError::Abandoned)?;
+    loop {
+        let end = match fill(open, &mut slab, crew.slabs.bytes()) {
+            Ok(end) => end,
             Err(error) => {
-                crew.content.give(group_bytes);
+                crew.slabs.give(slab);
                 return Ok(Err(SourceError::io("read", error)));
             }
-        }
-        while !rest.is_empty() {
-            let Some(len) = cutter.next_cut(&rest, end) else {
+        };
+        let (mut chunks, mut cut) = (Vec::new(), 0);
+        while let Some(data) = slab.get(cut..).filter(|data| !data.is_empty()) {
+            let Some(len) = cutter.next_cut(data, end) else {
                 break;
             };
-            let mut tail = Vec::with_capacity(rest.len() - len + READ_BYTES);
-            tail.extend_from_slice(rest.get(len..).unwrap_or_default());
-            rest.truncate(len);
-            if !crew.content.try_take(len) {
-                // Waiting while holding a group that nobody else may work on could last for ever.
-                if !group.is_empty() {
-                    hand_on(crew, bench, std::mem::take(&mut group))?;
-                    group_bytes = 0;
-                }
-                if !crew.take_content(len, bench) {
-                    return Err(EngineError::Abandoned);
-                }
-            }
-            group_bytes += len;
-            group.push(std::mem::replace(&mut rest, tail));
-            if group.len() == GROUP || group_bytes >= GROUP_BYTES {
-                hand_on(crew, bench, std::mem::take(&mut group))?;
-                group_bytes = 0;
-            }
+            chunks.push(cut..cut + len);
+            cut += len;
         }
+        if end {
+            if chunks.is_empty() {
+                crew.slabs.give(slab);
+            } else {
+                hand_on(crew, bench, Group { slab, chunks })?;
+            }
+            return Ok(Ok(()));
+        }
+        let mut next = crew.take_slab(bench).ok_or(EngineError::Abandoned)?;
+        next.extend_from_slice(slab.get(cut..).unwrap_or_default());
+        hand_on(crew, bench, Group { slab, chunks })?;
+        slab = next;
     }
-    if !group.is_empty() {
-        hand_on(crew, bench, group)?;
-    }
-    Ok(Ok(()))
 }
 
-impl FileChunker {
-    /// Tells whether chunks end only where the content says so.
-    pub fn is_content_defined(&self) -> bool {
-        matches!(self, Self::Buzhash(_))
+/// Reads until the slab is full; true when the file ended.
+fn fill(open: &OpenFile, slab: &mut Vec<u8>, bytes: usize) -> io::Result<bool> {
+    while slab.len() < bytes {
+        let want = READ_BYTES.min(bytes - slab.len());
+        if file::read_some(open.fd.as_fd(), slab, want)? == 0 {
+            return Ok(true);
+        }
     }
+    Ok(false)
 }

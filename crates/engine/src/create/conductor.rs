@@ -26,10 +26,10 @@ use super::read::read_batch;
 use crate::error::{EngineError, SourceError};
 use crate::tasks::{Priority, Slot};
 
-/// Files of up to this size are read in batches; with the usual chunker they are one chunk each.
-const SMALL_FILE_BYTES: u64 = (512 << 10) + 4095;
+/// Files of up to this size are read in batches.
+const SMALL_FILE_BYTES: u64 = 4 << 20;
 /// A batch of small files goes to a worker when it has this many bytes ...
-const BATCH_BYTES: u64 = 1 << 20;
+const BATCH_BYTES: u64 = 2 << 20;
 /// ... or this many files.
 const BATCH_FILES: usize = 32;
 /// Things that may wait for their turn before the walk stops for the first of them.

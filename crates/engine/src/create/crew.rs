@@ -19,14 +19,22 @@ use fastness_format::crypto::Sealed;
 use fastness_format::id::ChunkId;
 use fastness_repository::Repository;
 
+use super::slabs::Slabs;
 use super::stages::{Bench, Outbox, Store};
 use crate::error::EngineError;
 use crate::tasks::{Budget, Priority, TaskQueue, lock};
 
-/// Bytes of file content that may be in memory, from reading to sealing.
-const CONTENT_BUDGET: usize = 24 << 20;
 /// Bytes of sealed objects that may wait for the writer.
-const SEALED_BUDGET: usize = 12 << 20;
+const SEALED_BUDGET: usize = 8 << 20;
+/// Capacity of the buffers of written objects that are kept to be used again.
+const SPARE_BYTES: usize = 8 << 20;
+/// Shorter buffers are not worth keeping.
+const SPARE_LEAST: usize = 64 << 10;
+/// A slab has room for the longest chunk and for so much more to be read at a time.
+const SLAB_MORE: usize = 2 << 20;
+
+/// How often a reader looks for a free slab before it makes one of its own.
+const PATIENCE: usize = 250;
 
 /// Something a worker does.
 pub type Task<'env> = Box<dyn FnOnce(&Crew<'env>, &mut Bench) + Send + 'env>;
@@ -58,11 +66,19 @@ impl Failure {
     }
 }
 
+/// Buffers of objects that were written.
+#[derive(Debug, Default)]
+struct Spare {
+    buffers: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
 /// The way from the workers to the writer.
 pub struct Post {
     sender: Sender<Vec<(ChunkId, Sealed)>>,
     receiver: Receiver<Vec<(ChunkId, Sealed)>>,
     budget: Budget,
+    spare: Mutex<Spare>,
     /// The first error of any thread.
     pub failure: Failure,
 }
@@ -74,6 +90,7 @@ impl Default for Post {
             sender,
             receiver,
             budget: Budget::new(SEALED_BUDGET),
+            spare: Mutex::default(),
             failure: Failure::default(),
         }
     }
@@ -93,9 +110,25 @@ impl Outbox for Post {
     fn failed(&self) -> bool {
         self.failure.is_set()
     }
+
+    fn buffer(&self) -> Vec<u8> {
+        let mut spare = lock(&self.spare);
+        let buffer = spare.buffers.pop().unwrap_or_default();
+        spare.bytes -= buffer.capacity();
+        buffer
+    }
 }
 
 impl Post {
+    fn keep(&self, object: Sealed) {
+        let buffer = object.into_vec();
+        let mut spare = lock(&self.spare);
+        if buffer.capacity() >= SPARE_LEAST && spare.bytes + buffer.capacity() <= SPARE_BYTES {
+            spare.bytes += buffer.capacity();
+            spare.buffers.push(buffer);
+        }
+    }
+
     /// Appends what arrives to the repository; an empty parcel ends it.
     fn deliver(&self, repository: &Mutex<&mut dyn Repository>) {
         for objects in &self.receiver {
@@ -104,17 +137,17 @@ impl Post {
             }
             let mut bytes = 0;
             let mut repository = lock(repository);
-            for (id, object) in &objects {
+            for (id, object) in objects {
                 bytes += object.len();
                 if self.failure.is_set() {
                     continue;
                 }
-                if let Err(error) = repository.put(id, object.as_bytes()) {
+                if let Err(error) = repository.put(&id, object.as_bytes()) {
                     self.failure.set(error.into());
                 }
+                self.keep(object);
             }
             drop(repository);
-            drop(objects);
             self.budget.give(bytes);
         }
     }
@@ -126,8 +159,8 @@ pub struct Crew<'env> {
     pub store: &'env Store<'env>,
     /// The repository; the writer holds it for one parcel at a time.
     pub repository: &'env Mutex<&'env mut dyn Repository>,
-    /// Bytes of content in memory.
-    pub content: Budget,
+    /// What big files are read into.
+    pub slabs: Slabs,
     post: &'env Post,
     queue: TaskQueue<Task<'env>>,
     /// Number of worker threads.
@@ -154,24 +187,29 @@ impl<'env> Crew<'env> {
         self.post.failure.set(error);
     }
 
-    /// Takes `bytes` of the content budget. Works on urgent tasks while it has to wait, since those
-    /// are what gives bytes back. False when the operation failed.
-    pub fn take_content(&self, bytes: usize, bench: &mut Bench) -> bool {
-        while !self.content.try_take(bytes) {
+    /// Takes a slab. Works on urgent tasks while it has to wait, since those are what gives slabs
+    /// back. None when the operation failed.
+    pub fn take_slab(&self, bench: &mut Bench) -> Option<Vec<u8>> {
+        // Readers that pause for a checkpoint keep their slabs while others run in their place.
+        // Then waiting could last for ever, and one slab more is the lesser evil.
+        for _ in 0..PATIENCE {
+            if let Some(slab) = self.slabs.try_take() {
+                return Some(slab);
+            }
             if self.failed() {
-                return false;
+                return None;
             }
             match self.queue.try_pop_urgent() {
                 Some(task) => task(self, bench),
-                None => self.content.wait(),
+                None => self.slabs.wait(),
             }
         }
-        true
+        Some(Vec::with_capacity(self.slabs.bytes()))
     }
 
-    /// Works on any waiting task; false when there is none.
+    /// Works on any waiting task but the reading of big files; false when there is none.
     pub fn help(&self, bench: &mut Bench) -> bool {
-        match self.queue.try_pop() {
+        match self.queue.try_pop_light() {
             Some(task) => {
                 task(self, bench);
                 true
@@ -212,12 +250,13 @@ pub fn with_crew<'env, T>(
     post: &'env Post,
     repository: &'env Mutex<&'env mut dyn Repository>,
     threads: usize,
+    longest_chunk: usize,
     conduct: impl FnOnce(&Crew<'env>) -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
     let crew = Crew {
         store,
         repository,
-        content: Budget::new(CONTENT_BUDGET),
+        slabs: Slabs::new(threads + 1, longest_chunk + SLAB_MORE),
         post,
         queue: TaskQueue::default(),
         threads,

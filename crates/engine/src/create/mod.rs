@@ -14,6 +14,7 @@ mod lister;
 mod pending;
 mod read;
 mod run;
+mod slabs;
 mod stages;
 
 use std::time::Duration;

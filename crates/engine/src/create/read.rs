@@ -23,9 +23,11 @@ use crate::attributes;
 use crate::error::{EngineError, SourceError};
 
 /// A file that is read beyond this is treated as a big one, whatever its size was before.
-const SMALL_LIMIT: usize = 4 << 20;
-/// Chunks that go through the stages together.
+const SMALL_LIMIT: usize = 8 << 20;
+/// Chunks that go through the stages together ...
 const GROUP: usize = 64;
+/// ... and their bytes, unless it is a single one.
+const GROUP_BYTES: usize = 2 << 20;
 
 /// An open file and what its item says so far.
 pub(super) struct OpenFile {
@@ -90,27 +92,22 @@ pub fn read_batch(
     lister: &Lister<'_>,
     files: Vec<FileToRead>,
 ) -> Result<Vec<ReadFile>, EngineError> {
-    let expected: u64 = files.iter().map(|file| file.stat.size).sum();
-    let expected = usize::try_from(expected).unwrap_or(usize::MAX);
-    if !crew.take_content(expected, bench) {
-        return Err(EngineError::Abandoned);
-    }
-    let mut bytes = Vec::with_capacity(expected.min(SMALL_LIMIT) + files.len());
+    let mut bytes = std::mem::take(&mut bench.buffer);
+    bytes.clear();
     let mut cuts: Vec<Range<usize>> = Vec::with_capacity(files.len());
     let mut read = Vec::with_capacity(files.len());
     for file in files {
         read.push(read_one(crew, bench, lister, file, &mut bytes, &mut cuts)?);
     }
     let mut stored = Vec::with_capacity(cuts.len());
-    for group in cuts.chunks(GROUP) {
+    for group in groups(&cuts) {
         let chunks: Vec<&[u8]> = group
             .iter()
             .map(|range| bytes.get(range.clone()).unwrap_or_default())
             .collect();
         stored.extend(crew.store.store(bench, &chunks)?);
     }
-    drop(bytes);
-    crew.content.give(expected);
+    bench.buffer = bytes;
     Ok(read
         .into_iter()
         .map(|buffered| {
@@ -123,6 +120,18 @@ pub fn read_batch(
             }
         })
         .collect())
+}
+
+/// Divides chunks into those that go through the stages together.
+fn groups(mut cuts: &[Range<usize>]) -> impl Iterator<Item = &[Range<usize>]> {
+    std::iter::from_fn(move || {
+        let first = cuts.first()?.start;
+        let fits = |cut: &&Range<usize>| cut.end - first <= GROUP_BYTES;
+        let count = cuts.iter().take(GROUP).take_while(fits).count().max(1);
+        let (group, rest) = cuts.split_at_checked(count)?;
+        cuts = rest;
+        Some(group)
+    })
 }
 
 fn read_one(

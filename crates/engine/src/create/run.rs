@@ -178,7 +178,9 @@ fn walk(
     };
     let (catalogue, repository) = session.split();
     let repository: Mutex<&mut dyn Repository> = Mutex::new(repository);
-    with_crew(&store, &post, &repository, options.threads.max(1), |crew| {
+    let longest = options.chunker.max_chunk();
+    let threads = options.threads.max(1);
+    with_crew(&store, &post, &repository, threads, longest, |crew| {
         let mut last = saver.world.clock.monotonic();
         let mut tick = |pending: &mut Pending<'_>| {
             let interrupted = monitor.interrupted();

@@ -19,6 +19,9 @@ use crate::keys::NonceAllocator;
 use crate::tasks::lock;
 use crate::world::{Random, random_fraction};
 
+/// Objects of longer chunks are made in buffers that were used before.
+const REUSE_BYTES: usize = 64 << 10;
+
 /// A chunk that is stored, and whether this run stored it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredChunk {
@@ -38,6 +41,9 @@ pub trait Outbox: Sync {
 
     /// Tells whether the operation failed elsewhere.
     fn failed(&self) -> bool;
+
+    /// Gives a buffer, possibly one that was used before.
+    fn buffer(&self) -> Vec<u8>;
 }
 
 /// What the stages need, shared by all threads.
@@ -62,6 +68,8 @@ pub struct Bench {
     compressor: Compressor,
     claims: Vec<Claim>,
     ids: Vec<ChunkId>,
+    /// Content of small files, kept for the next batch.
+    pub buffer: Vec<u8>,
 }
 
 impl<'a> Store<'a> {
@@ -91,6 +99,7 @@ impl<'a> Store<'a> {
             compressor: Compressor::new(self.compression),
             claims: Vec::new(),
             ids: Vec::new(),
+            buffer: Vec::new(),
         }
     }
 
@@ -178,7 +187,12 @@ impl<'a> Store<'a> {
     }
 
     fn compress(&self, compressor: &mut Compressor, data: &[u8]) -> Result<Vec<u8>, EngineError> {
-        let mut object = self.crypto.begin();
+        let mut object = if data.len() >= REUSE_BYTES {
+            self.outbox.buffer()
+        } else {
+            Vec::new()
+        };
+        self.crypto.begin_into(&mut object);
         let random = match self.compression {
             CompressionSpec::Obfuscate { .. } => {
                 random_fraction(self.random).map_err(EngineError::Random)?
