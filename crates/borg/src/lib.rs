@@ -9,6 +9,7 @@
 //! into messages and an exit code.
 
 pub mod access;
+pub mod archives;
 pub mod client_cache;
 pub mod commands;
 pub mod console;

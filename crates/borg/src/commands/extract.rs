@@ -2,7 +2,17 @@
 
 use std::ffi::OsString;
 
+use fastness_engine::attributes::AttributeOptions;
+use fastness_engine::extract::{ExtractOptions, extract, extract_to};
+use fastness_format::manifest::Operation;
+use fastness_repository::local::lock::LockKind;
+
+use crate::access::Opened;
+use crate::commands::{Action, Outputs};
+use crate::context::{Context, Wanted};
+use crate::error::CommandError;
 use crate::options::{CommonOptions, ExcludeOptions};
+use crate::signals::Watch;
 
 /// Extract the contents of an archive
 ///
@@ -16,37 +26,37 @@ use crate::options::{CommonOptions, ExcludeOptions};
 pub struct Extract {
     /// The archive
     #[arg(value_name = "ARCHIVE")]
-    pub location: OsString,
+    location: OsString,
     /// What to extract
     #[arg(value_name = "PATH")]
-    pub paths: Vec<OsString>,
+    paths: Vec<OsString>,
     /// Show the path of everything extracted
     #[arg(long)]
-    pub list: bool,
+    list: bool,
     /// Write nothing, but read and check everything
     #[arg(short = 'n', long)]
-    pub dry_run: bool,
+    dry_run: bool,
     /// Restore owners by number only
     #[arg(long, alias = "numeric-owner")]
-    pub numeric_ids: bool,
+    numeric_ids: bool,
     /// Do not restore flags such as NODUMP and IMMUTABLE
     #[arg(long, alias = "nobsdflags")]
-    pub noflags: bool,
+    noflags: bool,
     /// Do not restore access control lists
     #[arg(long)]
-    pub noacls: bool,
+    noacls: bool,
     /// Do not restore extended attributes
     #[arg(long)]
-    pub noxattrs: bool,
+    noxattrs: bool,
     /// Write the contents of files to standard output
     #[arg(long)]
-    pub stdout: bool,
+    stdout: bool,
     /// Make holes in place of zeros
     #[arg(long)]
-    pub sparse: bool,
+    sparse: bool,
     /// What to leave out.
     #[command(flatten)]
-    pub exclude: ExcludeOptions,
+    exclude: ExcludeOptions,
     /// Cut off the first NUMBER parts of each path; shorter paths are left out
     #[arg(
         long,
@@ -54,8 +64,76 @@ pub struct Extract {
         default_value_t = 0,
         help_heading = "Include/Exclude options"
     )]
-    pub strip_components: usize,
+    strip_components: usize,
     /// Options of all commands.
     #[command(flatten)]
-    pub common: CommonOptions,
+    common: CommonOptions,
+}
+
+impl Action for Extract {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+
+    fn outputs(&self) -> Outputs {
+        Outputs {
+            list: self.list,
+            ..Outputs::default()
+        }
+    }
+
+    fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
+        let location = context.location("ARCHIVE", Some(&self.location), Wanted::Archive)?;
+        let name = location.archive.clone().unwrap_or_default();
+        let options = self.options(context)?;
+        let place = context.place(location)?;
+        let mut opened = context.open(place, LockKind::Shared, &[Operation::Read])?;
+        let watch = Watch::begin();
+        let result = self.extract(context, &opened, &name, &options);
+        drop(watch);
+        let closed = opened.session.repository.close();
+        result?;
+        Ok(closed?)
+    }
+}
+
+impl Extract {
+    fn options(&self, context: &Context<'_>) -> Result<ExtractOptions, CommandError> {
+        Ok(ExtractOptions {
+            patterns: self.exclude.matcher(&self.paths)?,
+            strip_components: self.strip_components,
+            attributes: AttributeOptions {
+                numeric_ids: self.numeric_ids,
+                no_flags: self.noflags,
+                no_acls: self.noacls,
+                no_xattrs: self.noxattrs,
+                ..AttributeOptions::default()
+            },
+            sparse: self.sparse,
+            dry_run: self.dry_run,
+            list: self.list,
+            progress: self.common.progress,
+            part_files: self.common.consider_part_files,
+            threads: context.threads(),
+        })
+    }
+
+    fn extract(
+        &self,
+        context: &mut Context<'_>,
+        opened: &Opened,
+        name: &[u8],
+        options: &ExtractOptions,
+    ) -> Result<(), CommandError> {
+        let session = &opened.session;
+        let monitor = context.reporter.as_ref();
+        let repository = session.repository.as_ref();
+        let archive = session.catalogue.archive(repository, name, monitor)?;
+        if self.stdout && !self.dry_run {
+            extract_to(session, &archive, context.stdout, options, monitor)?;
+        } else {
+            extract(session, &archive, &context.directory, options, monitor)?;
+        }
+        Ok(())
+    }
 }

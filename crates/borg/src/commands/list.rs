@@ -1,7 +1,14 @@
-//! `list`: the archives of a repository, or the items of an archive.
+//! `list`: the archives of a repository, or the items of an archive. Here are its arguments;
+//! [`run`] does it.
+
+mod facts;
+mod run;
 
 use std::ffi::OsString;
 
+use crate::commands::Action;
+use crate::context::Context;
+use crate::error::CommandError;
 use crate::options::{ArchiveFilter, CommonOptions, ExcludeOptions};
 
 /// List the archives of a repository or the contents of an archive
@@ -21,32 +28,42 @@ use crate::options::{ArchiveFilter, CommonOptions, ExcludeOptions};
 pub struct List {
     /// The repository or archive
     #[arg(value_name = "REPOSITORY_OR_ARCHIVE")]
-    pub location: Option<OsString>,
+    pub(super) location: Option<OsString>,
     /// What to list of an archive
     #[arg(value_name = "PATH")]
-    pub paths: Vec<OsString>,
+    pub(super) paths: Vec<OsString>,
     /// Also list unfinished archives
     #[arg(long)]
-    pub consider_checkpoints: bool,
+    pub(super) consider_checkpoints: bool,
     /// Only names and paths
     #[arg(long)]
-    pub short: bool,
+    pub(super) short: bool,
     /// What to show of each archive or item
     #[arg(long, value_name = "FORMAT")]
-    pub format: Option<String>,
+    pub(super) format: Option<String>,
     /// Print archives as JSON, with the keys used in FORMAT
     #[arg(long)]
-    pub json: bool,
+    pub(super) json: bool,
     /// Print items as JSON, one per line, with the keys used in FORMAT
     #[arg(long)]
-    pub json_lines: bool,
+    pub(super) json_lines: bool,
     /// Which archives.
     #[command(flatten)]
-    pub filter: ArchiveFilter,
+    pub(super) filter: ArchiveFilter,
     /// What to leave out.
     #[command(flatten)]
-    pub exclude: ExcludeOptions,
+    pub(super) exclude: ExcludeOptions,
     /// Options of all commands.
     #[command(flatten)]
-    pub common: CommonOptions,
+    pub(super) common: CommonOptions,
+}
+
+impl Action for List {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+
+    fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
+        run::list(&self, context)
+    }
 }

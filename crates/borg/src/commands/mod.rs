@@ -81,6 +81,12 @@ impl Entry {
         }
     }
 
+    /// Lets it do without the lock of the repository.
+    const fn without_lock(mut self) -> Self {
+        self.may_bypass_lock = true;
+        self
+    }
+
     /// Returns the words in one text.
     pub fn name(&self) -> String {
         self.words.join(" ")
@@ -130,9 +136,11 @@ pub static COMMANDS: &[Entry] = &[
     Entry::new::<break_lock::BreakLock>(&["break-lock"]),
     Entry::new::<compact::Compact>(&["compact"]),
     Entry::new::<create::Create>(&["create"]),
+    Entry::new::<extract::Extract>(&["extract"]).without_lock(),
     Entry::new::<help::Help>(&["help"]),
     Entry::new::<init::Init>(&["init"]),
     Entry::new::<change_passphrase::ChangePassphrase>(&["key", "change-passphrase"]),
+    Entry::new::<list::List>(&["list"]).without_lock(),
 ];
 
 /// Returns the words of all commands, in the order of the table.
