@@ -3,6 +3,7 @@
 //! One file, or one repository, that fails does not stop the others; the exit code tells.
 
 pub mod borg;
+mod estimate;
 mod outcome;
 mod report;
 mod runner;

@@ -2,12 +2,9 @@
 //!
 //! Only the default verbosity on a terminal gets it; cron and scripts see what borgmatic shows.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use data_encoding::HEXLOWER;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::output::log::{Level, Log};
 use crate::output::progress::{bytes, clock, grouped};
@@ -84,42 +81,6 @@ pub fn pruned([kept, removed]: [u64; 2]) -> String {
     )
 }
 
-/// How large the sources of a repository were the last time: what a progress line expects.
-pub struct Sizes {
-    file: PathBuf,
-}
-
-impl Sizes {
-    /// Names the file for a repository, beside the state that is shared with borgmatic.
-    pub fn new(state_directory: &Path, repository: &str) -> Self {
-        let name = HEXLOWER.encode(&Sha256::digest(repository.as_bytes()));
-        let directory = state_directory.with_file_name("fastness").join("sizes");
-        Self {
-            file: directory.join(name.get(..16).unwrap_or(&name)),
-        }
-    }
-
-    /// Returns the size, if it is known.
-    pub fn last(&self) -> Option<u64> {
-        std::fs::read_to_string(&self.file)
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
-    }
-
-    /// Keeps a size. It is only an aid: what cannot be kept is not.
-    pub fn remember(&self, size: u64) {
-        if size == 0 {
-            return;
-        }
-        if let Some(directory) = self.file.parent() {
-            let _ = std::fs::create_dir_all(directory);
-        }
-        let _ = std::fs::write(&self.file, format!("{size}\n"));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,16 +90,5 @@ mod tests {
         let value = serde_json::json!({"archive": {"name": "server-1", "stats": {
             "nfiles": 3210, "original_size": 1_200_000_000u64, "deduplicated_size": 14_100_000}}});
         insta::assert_snapshot!(archive(&value), @"server-1: 3,210 files, 1.20 GB, 14.1 MB new");
-    }
-
-    #[test]
-    fn a_size_is_remembered_for_its_repository() {
-        let state = tempfile::tempdir().unwrap();
-        let directory = state.path().join("borgmatic");
-        let sizes = Sizes::new(&directory, "/a");
-        assert_eq!(sizes.last(), None);
-        sizes.remember(5);
-        assert_eq!(sizes.last(), Some(5));
-        assert_eq!(Sizes::new(&directory, "/b").last(), None);
     }
 }

@@ -15,6 +15,7 @@ use crate::plan::call::{Call, Environment, Passphrase, Show, quoted};
 
 use super::World;
 use super::borg::Invocation;
+use super::estimate::Total;
 use super::outcome::{RunError, succeeded};
 use super::sink::Collector;
 
@@ -26,7 +27,7 @@ pub struct Extra<'a> {
     /// The archive that was found out.
     pub archive: Option<&'a str>,
     /// Amount that progress may be expected to reach.
-    pub total: Option<u64>,
+    pub total: Option<&'a Total>,
     /// A message that must not worry anybody.
     pub hidden: Option<&'static str>,
     /// A flag for results that people are told about (`--json`, `--list`).
@@ -107,7 +108,8 @@ impl<'a> Runner<'a> {
             Some("--json") => Show::Query,
             _ => call.show,
         };
-        let collector = Collector::new(&self.log, show, &label, extra.total).hiding(extra.hidden);
+        let collector =
+            Collector::new(&self.log, show, &label, extra.total.cloned()).hiding(extra.hidden);
         let invocation = Invocation {
             arguments,
             variables: self.variables(environment),
@@ -131,6 +133,11 @@ impl<'a> Runner<'a> {
         Ok((code, given, collected.last_lines.iter().cloned().collect()))
     }
 
+    /// Tells whether there is a terminal for a progress line.
+    pub fn draws_progress(&self) -> bool {
+        self.log.settings().progress_columns.is_some()
+    }
+
     /// Adds what the progress line and reports to people need to the words of a plan.
     fn add_flags(&self, call: &Call, arguments: &mut Vec<String>, extra: Extra<'_>) {
         let has = |flag: &str, arguments: &[String]| arguments.iter().any(|word| word == flag);
@@ -140,7 +147,7 @@ impl<'a> Runner<'a> {
             }
         };
         let quiet = matches!(call.show, Show::Query | Show::Json | Show::Answer);
-        if self.log.settings().progress_columns.is_some() && !quiet {
+        if self.draws_progress() && !quiet {
             let measured = ["create", "check", "compact", "extract", "prune"];
             let command = call.resolved(None, None).into_iter().next();
             if command.is_some_and(|command| measured.contains(&command.as_str())) {

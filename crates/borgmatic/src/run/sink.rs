@@ -10,6 +10,8 @@ use crate::output::log::{Level, Log};
 use crate::output::progress::{self, Progress};
 use crate::plan::call::Show;
 
+use super::estimate::Total;
+
 /// Lines that are kept for the summary.
 const KEPT_LINES: usize = 25;
 
@@ -36,14 +38,14 @@ pub struct Collector {
     /// A message that must not worry anybody.
     hidden: Option<&'static str>,
     label: String,
-    total: Option<u64>,
+    total: Option<Total>,
     begin: Instant,
     collected: Arc<Mutex<Collected>>,
 }
 
 impl Collector {
     /// Makes one for a command. `total` is the amount that its progress may be expected to reach.
-    pub fn new(log: &Log, show: Show, label: &str, total: Option<u64>) -> Self {
+    pub fn new(log: &Log, show: Show, label: &str, total: Option<Total>) -> Self {
         Self {
             log: log.clone(),
             show,
@@ -133,7 +135,8 @@ impl Collector {
             return;
         };
         progress.label.clone_from(&self.label);
-        progress.total = progress.total.or(self.total);
+        let expected = self.total.as_ref().and_then(Total::get);
+        progress.total = progress.total.or(expected);
         progress.elapsed = self.begin.elapsed();
         if let Some(columns) = self.log.settings().progress_columns {
             self.log.progress(Some(&progress::line(&progress, columns)));

@@ -11,10 +11,11 @@ use crate::config::Repository;
 use crate::directories::{RuntimeDirectory, state_directory};
 use crate::output::log::Level;
 use crate::output::progress::span;
-use crate::patterns;
+use crate::patterns::{self, Pattern};
 use crate::plan::call::{Call, Environment, Show};
 use crate::plan::{CheckTask, RepositoryPlan, Step, Task};
 
+use super::estimate::{Count, Sizes, Total};
 use super::outcome::RunError;
 use super::report::{self, Report};
 use super::runner::{Extra, Given, Runner, parse_json};
@@ -145,33 +146,27 @@ impl Steps<'_> {
     ) -> Result<String, RunError> {
         let options = &plan.repository.options;
         let variable = |name: &str| self.runner.world.variable(name);
-        let configured = patterns::collect(&options.sources, &variable)?;
         let unique = (self.runner.world.unique)();
+        let configured = patterns::collect(&options.sources, &variable)?;
         let directory = RuntimeDirectory::create(&options.access, &variable, &unique)?;
-        let failed = |source| RunError::System {
-            what: "preparing the archive".to_owned(),
-            source,
-        };
-        let mut all = match store_config_files {
-            true => bootstrap::store(&directory.path(), self.config_files).map_err(failed)?,
-            false => Vec::new(),
-        };
-        all.extend(configured);
         let file = directory.path().join(format!("patterns-{unique}"));
-        let lines = patterns::unique_lines(&all);
-        std::fs::write(&file, lines.join("\n")).map_err(failed)?;
+        let config_files = self.config_files.iter().filter(|_| store_config_files);
+        let lines = write_patterns(&file, config_files, configured)?;
         for line in &lines {
             self.runner
                 .log
                 .record(Level::Debug, &format!("pattern {line}"));
         }
-        let sizes = report::Sizes::new(
-            &state_directory(&options.access, &variable),
-            &plan.repository.path,
-        );
+        let state = state_directory(&options.access, &variable);
+        let sizes = Sizes::new(&state, &plan.repository.path);
+        let total = sizes.last().map_or_else(Total::default, Total::of);
+        let _count = (total.get().is_none() && self.runner.draws_progress()).then(|| {
+            let directory = patterns::working_directory(&options.sources, &variable);
+            Count::begin(&lines, &directory, options.making.one_file_system, &total)
+        });
         let extra = Extra {
             patterns: file.to_str(),
-            total: sizes.last(),
+            total: Some(&total),
             report: self.report_flag(call, "--json"),
             ..Extra::default()
         };
@@ -368,6 +363,28 @@ impl Steps<'_> {
         self.runner.run(&extract, environment, extra)?;
         Ok(())
     }
+}
+
+/// Writes the file that says what is saved: the configuration files of the run, then what is
+/// configured. Returns its lines.
+fn write_patterns<'a>(
+    file: &Path,
+    config_files: impl Iterator<Item = &'a PathBuf>,
+    configured: Vec<Pattern>,
+) -> Result<Vec<String>, RunError> {
+    let failed = |source| RunError::System {
+        what: "preparing the archive".to_owned(),
+        source,
+    };
+    let config_files: Vec<PathBuf> = config_files.cloned().collect();
+    let mut all = match (config_files.is_empty(), file.parent()) {
+        (false, Some(directory)) => bootstrap::store(directory, &config_files).map_err(failed)?,
+        _ => Vec::new(),
+    };
+    all.extend(configured);
+    let lines = patterns::unique_lines(&all);
+    std::fs::write(file, lines.join("\n")).map_err(failed)?;
+    Ok(lines)
 }
 
 fn skipping(name: &str, skip: &Skip) -> String {
