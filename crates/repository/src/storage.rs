@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::path::{Path, PathBuf};
 
+use fastness_sys::sync;
 use rustix::buffer::spare_capacity;
 use rustix::fs::Advice;
 
@@ -115,17 +116,12 @@ pub(crate) fn write_all(mut file: &File, path: &Path, buffers: &[&[u8]]) -> Resu
 
 /// Makes the content of a file durable.
 pub(crate) fn sync_data(file: &File, path: &Path) -> Result<()> {
-    file.sync_data().map_err(failed("fdatasync", path))
+    sync::sync_data(file).map_err(failed("fdatasync", path))
 }
 
 /// Makes the names in a directory durable.
 pub(crate) fn sync_dir(path: &Path) -> Result<()> {
-    let dir = File::open(path).map_err(failed("open", path))?;
-    match dir.sync_all() {
-        // Some file systems cannot sync directories; they have no way to say so but this.
-        Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
-        result => result.map_err(failed("fsync", path)),
-    }
+    sync::sync_directory(path).map_err(failed("fsync", path))
 }
 
 /// Tells the kernel how a part of a file is used; it may do nothing.

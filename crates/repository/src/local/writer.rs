@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use fastness_format::hash_index::Location;
 use fastness_format::id::{ChunkId, EntryOffset, SegmentNumber};
 use fastness_format::segment::{self, DamageKind, PUT_HEADER_LEN, PutHeader};
+use fastness_sys::sync;
 use rustix::fs::Advice;
 
 use super::segments::{Segments, integrity};
@@ -67,9 +68,8 @@ impl OpenSegment {
         self.written += (self.buffer.len() + more.len()) as u64;
         self.buffer.clear();
         if self.written - self.pushed >= WRITEBACK_BYTES {
-            // For pages that are not on disk yet this starts their way there, without waiting.
             let len = self.written - self.pushed;
-            storage::advise(&self.file, self.pushed, len, Advice::DontNeed);
+            sync::start_writeback(&*self.file, self.pushed, len);
             self.pushed = self.written;
         }
         Ok(())
