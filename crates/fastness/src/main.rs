@@ -13,11 +13,14 @@ use fastness_borg::console::Streams;
 use fastness_borg::environment::Environment;
 
 fn main() -> ExitCode {
+    fastness_sys::memory::return_large_blocks();
+    // A core dump would hold keys.
+    fastness_sys::memory::forbid_core_dumps();
     let command_line: Vec<OsString> = std::env::args_os().collect();
     let program = command_line
         .first()
         .map(Path::new)
-        .and_then(Path::file_name);
+        .and_then(Path::file_stem);
     match program.and_then(|name| name.to_str()) {
         Some("borg") => borg(&command_line),
         Some("borgfs") => refuse("borgfs: mounting archives is not offered yet"),

@@ -9,6 +9,22 @@ use std::ops::Deref;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
+/// Blocks of at least this many bytes go back to the system when they are freed.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const LARGE_BLOCK: libc::c_int = 1 << 20;
+
+/// Has large blocks of memory go back to the system as soon as they are freed.
+///
+/// glibc would otherwise raise its threshold with the first of them and keep the rest, spread over
+/// the heaps of all threads. Other allocators are left as they are.
+pub fn return_large_blocks() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: `mallopt` takes two numbers and changes a setting of the allocator.
+        let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BLOCK) };
+    }
+}
+
 /// The bytes of a file, mapped for reading.
 ///
 /// The file must be one that nobody changes in place: this program's caches are

@@ -25,13 +25,13 @@ use crate::error::EngineError;
 use crate::tasks::{Budget, Priority, TaskQueue, lock};
 
 /// Bytes of sealed objects that may wait for the writer.
-const SEALED_BUDGET: usize = 8 << 20;
+const SEALED_BUDGET: usize = 6 << 20;
 /// Capacity of the buffers of written objects that are kept to be used again.
-const SPARE_BYTES: usize = 8 << 20;
+const SPARE_BYTES: usize = 6 << 20;
 /// Shorter buffers are not worth keeping.
 const SPARE_LEAST: usize = 64 << 10;
 /// A slab has room for the longest chunk and for so much more to be read at a time.
-const SLAB_MORE: usize = 2 << 20;
+const SLAB_MORE: usize = 1 << 20;
 
 /// How often a reader looks for a free slab before it makes one of its own.
 const PATIENCE: usize = 250;

@@ -19,6 +19,8 @@ use crate::keys::NonceAllocator;
 use crate::tasks::lock;
 use crate::world::{Random, random_fraction};
 
+/// Chunks of so many bytes are compressed before they are sealed together.
+const LOT_BYTES: usize = 4 << 20;
 /// Objects of longer chunks are made in buffers that were used before.
 const REUSE_BYTES: usize = 64 << 10;
 
@@ -155,35 +157,56 @@ impl<'a> Store<'a> {
         }
     }
 
-    /// Compresses, seals and sends what was claimed; returns the references in order.
+    /// Compresses, seals and sends what was claimed, a few chunks at a time; returns the references
+    /// in order.
     fn seal_and_send(
         &self,
         bench: &mut Bench,
         chunks: &[&[u8]],
     ) -> Result<Vec<ChunkRef>, EngineError> {
-        let mut objects = Vec::new();
         let mut published = Vec::new();
+        let mut lot = Vec::new();
+        let mut lot_bytes = 0;
         for ((data, id), claim) in chunks.iter().zip(&bench.ids).zip(&bench.claims) {
-            if *claim == Claim::Mine {
-                objects.push(self.compress(&mut bench.compressor, data)?);
-                published.push(ChunkRef {
-                    id: *id,
-                    size: data.len() as u32,
-                    csize: 0,
-                });
+            if *claim != Claim::Mine {
+                continue;
+            }
+            let chunk = ChunkRef {
+                id: *id,
+                size: data.len() as u32,
+                csize: 0,
+            };
+            lot_bytes += data.len();
+            lot.push((chunk, self.compress(&mut bench.compressor, data)?));
+            if lot_bytes >= LOT_BYTES {
+                self.send(std::mem::take(&mut lot), &mut published)?;
+                lot_bytes = 0;
             }
         }
-        if objects.is_empty() {
-            return Ok(published);
-        }
-        let sealed = self.seal(objects)?;
-        for (chunk, object) in published.iter_mut().zip(&sealed) {
-            chunk.csize = object.len() as u32;
-        }
-        self.claims.publish(&published);
-        let ids = published.iter().map(|chunk| chunk.id);
-        self.outbox.send(ids.zip(sealed).collect())?;
+        self.send(lot, &mut published)?;
         Ok(published)
+    }
+
+    /// Seals and sends objects, and publishes their lengths.
+    fn send(
+        &self,
+        lot: Vec<(ChunkRef, Vec<u8>)>,
+        published: &mut Vec<ChunkRef>,
+    ) -> Result<(), EngineError> {
+        if lot.is_empty() {
+            return Ok(());
+        }
+        let first = published.len();
+        let (chunks, objects): (Vec<ChunkRef>, Vec<Vec<u8>>) = lot.into_iter().unzip();
+        let sealed = self.seal(objects)?;
+        published.extend(chunks.into_iter().zip(&sealed).map(|(mut chunk, object)| {
+            chunk.csize = object.len() as u32;
+            chunk
+        }));
+        let chunks = published.get(first..).unwrap_or_default();
+        self.claims.publish(chunks);
+        let ids: Vec<ChunkId> = chunks.iter().map(|chunk| chunk.id).collect();
+        self.outbox.send(ids.into_iter().zip(sealed).collect())
     }
 
     fn compress(&self, compressor: &mut Compressor, data: &[u8]) -> Result<Vec<u8>, EngineError> {
