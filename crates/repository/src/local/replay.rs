@@ -83,6 +83,10 @@ impl Tables {
         let exists = |segment: &u32| existing.binary_search(segment).is_ok();
         self.hints.segments.retain(|segment, _| exists(segment));
         self.hints.compact.retain(|segment, _| exists(segment));
+        // Or else a DELETE would be kept for a PUT that is gone, by every compaction to come.
+        for segments in self.hints.shadow_index.values_mut() {
+            segments.retain(exists);
+        }
     }
 }
 
