@@ -15,6 +15,7 @@ enum Step {
     Kill,
     Recheck,
     LoseIndex,
+    KeepOldIndex,
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -29,7 +30,37 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Kill),
         1 => Just(Step::Recheck),
         1 => Just(Step::LoseIndex),
+        2 => Just(Step::KeepOldIndex),
     ]
+}
+
+/// Index, hints and their checksums, as files.
+type Tables = Vec<(PathBuf, Vec<u8>)>;
+
+fn tables(place: &Place) -> Tables {
+    let names = storage::names(&place.path()).unwrap();
+    let kept = |name: &String| {
+        ["index.", "hints.", "integrity."]
+            .iter()
+            .any(|start| name.starts_with(start))
+    };
+    let paths = names
+        .into_iter()
+        .filter(kept)
+        .map(|name| place.path().join(name));
+    paths
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect()
+}
+
+/// Makes the place what a kill between the end of a commit and the saving of its tables leaves.
+fn bring_back(place: &Place, old: &Tables) {
+    for (path, _) in tables(place) {
+        fs::remove_file(path).unwrap();
+    }
+    for (path, bytes) in old {
+        fs::write(place.path().join(path.file_name().unwrap()), bytes).unwrap();
+    }
 }
 
 /// The model: what is committed, and what the open transaction made of it.
@@ -43,6 +74,7 @@ fn run(steps: Vec<Step>) {
     let mut place = Place::new();
     let mut repository = place.open();
     let mut model = Model::default();
+    let mut old_tables = Tables::new();
     for step in steps {
         match step {
             Step::Put(number, seed, len) => {
@@ -55,10 +87,12 @@ fn run(steps: Vec<Step>) {
                 assert_eq!(deleted, model.now.remove(&id(number)).is_some());
             }
             Step::Commit => {
+                old_tables = tables(&place);
                 repository.commit(None).unwrap();
                 model.committed = model.now.clone();
             }
             Step::Compact(percent) => {
+                old_tables = tables(&place);
                 let threshold = f64::from(percent) / 100.0;
                 let options = CompactOptions {
                     threshold,
@@ -88,6 +122,12 @@ fn run(steps: Vec<Step>) {
                 assert!(
                     repository.check(&CheckOptions::default()).unwrap() || model.now.is_empty()
                 );
+            }
+            Step::KeepOldIndex => {
+                drop(repository);
+                bring_back(&place, &old_tables);
+                repository = place.open();
+                model.now = model.committed.clone();
             }
             Step::LoseIndex => {
                 drop(repository);
