@@ -1,7 +1,12 @@
 //! Signals: what Ctrl-C, a polite kill and "how far are you?" do to a run.
 //!
 //! A run dies of a signal as any program does, until an operation begins that can end well: while
-//! a [`Watch`] lives, the first signal asks it to end (the reporter tells it), a second one kills.
+//! a [`Watch`] lives, the first signal asks it to end (the reporter tells it), a second one kills,
+//! whether the operation took notice of the first or not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use fastness_sys::process::Signal;
 
@@ -12,7 +17,12 @@ const ENDING: [Signal; 3] = [Signal::Interrupt, Signal::Terminate, Signal::Hangu
 
 /// Counts the signals that end a run instead of dying of them, as long as it lives.
 #[must_use]
-pub struct Watch(());
+pub struct Watch {
+    over: Arc<AtomicBool>,
+}
+
+/// How soon after the first signal a second one kills.
+const NOTICE: Duration = Duration::from_millis(50);
 
 impl Watch {
     /// Begins to count.
@@ -21,12 +31,20 @@ impl Watch {
             // What cannot be watched kills, as before.
             let _ = signal.watch();
         }
-        Self(())
+        let over = Arc::new(AtomicBool::new(false));
+        let watched = Arc::clone(&over);
+        std::thread::spawn(move || {
+            while !watched.load(Ordering::Relaxed) && !end_wanted() {
+                std::thread::sleep(NOTICE);
+            }
+        });
+        Self { over }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
         for signal in ENDING {
             let _ = signal.unwatch();
         }
@@ -57,17 +75,12 @@ pub fn end_wanted() -> bool {
 
 /// Returns the error of a run that a signal other than Ctrl-C ended.
 pub fn cause_of_end() -> Option<CommandError> {
-    let (name, text) = if Signal::Terminate.count() > 0 {
-        ("Signal.SIGTERM", "Received SIGTERM")
+    let (signal, name, text) = if Signal::Terminate.count() > 0 {
+        (Signal::Terminate, "Signal.SIGTERM", "Received SIGTERM")
     } else if Signal::Hangup.count() > 0 {
-        ("Signal.SIGHUP", "Received SIGHUP.")
+        (Signal::Hangup, "Signal.SIGHUP", "Received SIGHUP.")
     } else {
         return None;
-    };
-    let signal = if name == "Signal.SIGTERM" {
-        Signal::Terminate
-    } else {
-        Signal::Hangup
     };
     let mut error = CommandError::new(name, text);
     error.exit = u8::try_from(signal.number()).ok().map(ExitCode::signal);

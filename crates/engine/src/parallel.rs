@@ -31,6 +31,8 @@ where
     let (to_workers, inbox) = bounded::<(usize, I)>(window);
     let (to_consumer, results) = bounded::<(usize, O)>(window);
     std::thread::scope(|scope| {
+        // Owned in here: the workers end when it is dropped, and the scope waits for them.
+        let to_workers = to_workers;
         for _ in 0..threads {
             let (inbox, to_consumer, map) = (inbox.clone(), to_consumer.clone(), &map);
             scope.spawn(move || {

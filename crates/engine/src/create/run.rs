@@ -33,7 +33,7 @@ use crate::world::World;
 /// The archive that was made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CreateReport {
-    /// Id of its metadata.
+    /// Id of its metadata; after a dry run that of the manifest, which no archive can have.
     pub id: ChunkId,
     /// Its metadata.
     pub metadata: ArchiveMetadata,
@@ -114,6 +114,15 @@ pub fn create(
         return Err(EngineError::Interrupted);
     }
     let metadata = saver.metadata(&options.name, walked.items, walked.stats);
+    if options.dry_run {
+        let report = CreateReport {
+            id: ChunkId::MANIFEST,
+            metadata,
+            stored_metadata_bytes: 0,
+            stats: walked.stats,
+        };
+        return Ok((report, None));
+    }
     let compression = &options.compression;
     let stored = catalogue.put_archive(repository, state.chunks, world, compression, &metadata)?;
     catalogue.write(repository, world, compression)?;
