@@ -36,7 +36,7 @@ impl Run {
             environment,
             directory: directory.to_owned(),
             input: Vec::new(),
-            limit: Duration::from_secs(600),
+            limit: Duration::from_secs(180),
             kill_after: None,
             python: None,
         }

@@ -1,0 +1,32 @@
+//! Tests of the whole program, beside the official ones.
+//!
+//! The program under test is our binary called `borg`; `FASTNESS_CANDIDATE` puts
+//! another in its place. With real Borg there, these tests prove themselves.
+//! `FASTNESS_LONG=1` makes them exhaustive.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod bad_input;
+mod crash;
+mod golden;
+mod hostile;
+mod interop;
+
+use std::path::Path;
+
+use fastness_testkit::{Borg, Version};
+
+/// The program under test.
+fn ours() -> Borg {
+    Borg::candidate(Path::new(env!("CARGO_BIN_EXE_fastness")))
+}
+
+/// The reference: official BorgBackup 1.4.5.
+fn reference() -> Borg {
+    Borg::official(Version::V14)
+}
