@@ -37,6 +37,17 @@ pub struct Place {
     key_file_name: String,
 }
 
+impl Place {
+    /// Returns the name of the archive in the address.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn archive_name(&self) -> Result<&[u8], CommandError> {
+        let name = self.location.require_archive();
+        name.map_err(|error| CommandError::usage(error.to_string()))
+    }
+}
+
 impl Context<'_> {
     /// Finds the names of a repository.
     ///

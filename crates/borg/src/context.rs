@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fastness_format::location::Location;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::console::Output;
 use crate::environment::Environment;
@@ -17,6 +19,7 @@ use crate::output::log::{Level, Log};
 use crate::output::questions::Question;
 use crate::output::text::Units;
 use crate::person::Person;
+use crate::placeholder::{Placeholders, short_host_name, user_name};
 use crate::reporter::Reporter;
 
 /// What an address may name.
@@ -80,9 +83,28 @@ impl Context<'_> {
         text: Option<&OsStr>,
         wanted: Wanted,
     ) -> Result<Location, CommandError> {
-        let default = self.environment.repository.as_deref().map(OsStr::as_bytes);
-        let text = text.unwrap_or_default().as_bytes();
-        let checked = Location::parse(text, default).and_then(|location| {
+        self.location_at(argument, text, wanted, Timestamp::now())
+    }
+
+    /// As [`Self::location`], with the time that placeholders name.
+    ///
+    /// # Errors
+    /// As [`Self::location`].
+    pub fn location_at(
+        &self,
+        argument: &str,
+        text: Option<&OsStr>,
+        wanted: Wanted,
+        now: Timestamp,
+    ) -> Result<Location, CommandError> {
+        let placeholders = placeholders(self.environment, now)?;
+        let default = self.environment.repository.as_deref();
+        let default = default
+            .map(|text| placeholders.replace_argument(text))
+            .transpose()?;
+        let text = placeholders.replace_argument(text.unwrap_or_default())?;
+        let default = default.as_deref().map(OsStr::as_bytes);
+        let checked = Location::parse(text.as_bytes(), default).and_then(|location| {
             match wanted {
                 Wanted::Repository => location.forbid_archive()?,
                 Wanted::Archive => drop(location.require_archive()?),
@@ -109,24 +131,12 @@ impl Context<'_> {
 
     /// Returns the short name of this machine, as archives record it.
     pub fn hostname(&self) -> Vec<u8> {
-        if let Some(name) = &self.environment.hostname {
-            return name.clone().into_bytes();
-        }
-        let name = fastness_sys::host::host_name();
-        name.split(|byte| *byte == b'.')
-            .next()
-            .unwrap_or_default()
-            .to_vec()
+        short_host_name(self.environment).into_bytes()
     }
 
     /// Returns the name of the user, as archives record it.
     pub fn username(&self) -> Vec<u8> {
-        if let Some(name) = &self.environment.username {
-            return name.clone().into_bytes();
-        }
-        fastness_sys::users::current_user()
-            .map(|user| user.name)
-            .unwrap_or_default()
+        user_name(self.environment).into_bytes()
     }
 
     /// Asks a question and returns whether the answer was yes.
@@ -153,6 +163,27 @@ impl Context<'_> {
         text.push('\n');
         self.print(text)
     }
+}
+
+/// Returns the values of placeholders on this machine.
+///
+/// # Errors
+/// When the system has no random bytes.
+pub fn placeholders(
+    environment: &Environment,
+    now: Timestamp,
+) -> Result<Placeholders, CommandError> {
+    let mut random = [0; 16];
+    crate::world::real()
+        .random
+        .fill(&mut random)
+        .map_err(|error| CommandError::general(format!("no random bytes: {error}")))?;
+    Ok(Placeholders::of_machine(
+        environment,
+        now,
+        TimeZone::system(),
+        random,
+    ))
 }
 
 /// The error of a stdout that takes no more.

@@ -41,6 +41,7 @@ use context::Context;
 use environment::Environment;
 use error::CommandError;
 use exit_code::{Class, ExitCode};
+use jiff::Timestamp;
 use options::Invocation;
 use options::arguments::deprecations;
 use output::log::{Log, LogSettings};
@@ -85,7 +86,7 @@ pub fn run(command_line: &[OsString], mut streams: Streams, environment: &Enviro
             );
         }
     };
-    match prepare(entry, action.as_mut()) {
+    match prepare(entry, action.as_mut(), environment) {
         Ok(warnings) => carry_out(entry, action, &warnings, command_line, streams, environment),
         Err(error) => {
             let text = match error.msgid.as_str() {
@@ -104,11 +105,20 @@ fn parse(entry: &Entry, arguments: &[OsString]) -> Result<Box<dyn Action>, clap:
 }
 
 /// Finds what the parser cannot see.
-fn prepare(entry: &Entry, action: &mut dyn Action) -> Result<Vec<String>, CommandError> {
+fn prepare(
+    entry: &Entry,
+    action: &mut dyn Action,
+    environment: &Environment,
+) -> Result<Vec<String>, CommandError> {
     if action.common().bypass_lock && !entry.may_bypass_lock {
         return Err(CommandError::general(
             "Not allowed to bypass locking mechanism for chosen command",
         ));
+    }
+    for text in action.texts_with_placeholders() {
+        if text.contains(['{', '}']) {
+            *text = context::placeholders(environment, Timestamp::now())?.replace(text)?;
+        }
     }
     action.settle()
 }

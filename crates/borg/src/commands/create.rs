@@ -1,5 +1,6 @@
 //! `create`: a new archive from files. Here are its arguments; [`run`] does it.
 
+mod input;
 mod run;
 
 use std::ffi::OsString;
@@ -219,6 +220,10 @@ impl Action for Create {
             list: self.list,
             stats: self.stats || self.quick_stats,
         }
+    }
+
+    fn texts_with_placeholders(&mut self) -> Vec<&mut String> {
+        vec![&mut self.archive.comment]
     }
 
     fn settle(&mut self) -> Result<Vec<String>, CommandError> {

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::options::{ArchiveFilter, CommonOptions, ExcludeOptions};
 
-/// List the archives of a repository or the contents of an archive
+/// List archives or the contents of an archive
 ///
 /// FORMAT is text with keys in braces, such as "{archive} {time}{NL}" or "{size:8} {path}{NL}";
 /// behind a colon, width and alignment follow.
@@ -61,6 +61,10 @@ pub struct List {
 impl Action for List {
     fn common(&self) -> &CommonOptions {
         &self.common
+    }
+
+    fn texts_with_placeholders(&mut self) -> Vec<&mut String> {
+        self.filter.name.texts()
     }
 
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {

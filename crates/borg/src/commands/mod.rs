@@ -51,6 +51,11 @@ pub trait Action {
         Ok(Vec::new())
     }
 
+    /// Returns the texts in which placeholders are replaced before the command runs.
+    fn texts_with_placeholders(&mut self) -> Vec<&mut String> {
+        Vec::new()
+    }
+
     /// Does it.
     ///
     /// # Errors

@@ -29,6 +29,14 @@ impl NameFilter {
         Ok(only_one("-a/--glob-archives", &self.glob_archives)?.filter(|glob| !glob.is_empty()))
     }
 
+    /// Returns the texts in which placeholders are replaced.
+    pub fn texts(&mut self) -> Vec<&mut String> {
+        self.prefix
+            .iter_mut()
+            .chain(&mut self.glob_archives)
+            .collect()
+    }
+
     /// Tells whether a name filter was given.
     pub fn is_given(&self) -> bool {
         !self.prefix.is_empty() || self.glob_archives.iter().any(|glob| !glob.is_empty())

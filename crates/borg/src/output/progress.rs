@@ -214,8 +214,12 @@ fn percent_message(form: &Form, share: &Share<'_>, percent: f64, columns: Option
         width = form.width,
         digits = form.digits
     );
+    let colon = match share.msgid {
+        "extract" if !share.label.ends_with(':') => ":",
+        _ => "",
+    };
     let head = match (form.percent_first, share.path) {
-        (true, Some(_)) => format!("{number} {} ", share.label),
+        (true, Some(_)) => format!("{number} {}{colon} ", share.label),
         (true, None) => format!("{number} {}", share.label),
         (false, _) => format!("{} {number}", share.label),
     };
@@ -318,7 +322,7 @@ mod tests {
     fn extraction_names_the_path_as_far_as_the_terminal_is_wide() {
         let long = Share {
             msgid: "extract",
-            label: "Extracting:",
+            label: "Extracting",
             current: 1,
             total: 3,
             path: Some(b"home/ann/documents/letter.txt"),

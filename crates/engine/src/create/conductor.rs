@@ -13,7 +13,6 @@ use fastness_sys::directory::HERE;
 
 use fastness_sys::stat::{self, FileKind, Stat};
 
-use super::Root;
 use super::big::BigFile;
 use super::crew::Crew;
 use super::entry::{
@@ -23,6 +22,7 @@ use super::entry::{
 use super::lister::{Lister, OpenRequest};
 use super::pending::{FurtherName, MOST_WAITING_BYTES, Pending};
 use super::read::read_batch;
+use super::{Root, Stream};
 use crate::error::{EngineError, SourceError};
 use crate::tasks::{Priority, Slot};
 
@@ -141,6 +141,50 @@ impl<'w, 'env> Conductor<'w, 'env> {
         }
         // Having been here, the walk never comes back, even if the root is named twice.
         self.skipped.insert((stat.inode, stat.device));
+        Ok(())
+    }
+
+    /// Archives data that comes from elsewhere.
+    ///
+    /// # Errors
+    /// When the operation failed; a failure to read only warns.
+    pub fn stream(&mut self, stream: &Stream) -> Result<(), EngineError> {
+        let path = stream.path.clone();
+        if self.lister.options.dry_run {
+            self.show('-', path);
+            return Ok(());
+        }
+        let stat = match stat::stat_open(stream.fd.as_fd()) {
+            Ok(stat) => stat,
+            Err(error) => {
+                self.pending.failed(SourceError::io("fstat", error), path);
+                return Ok(());
+            }
+        };
+        let directory = Directory {
+            path: Vec::new(),
+            fd: None,
+            names: NameList::Given(Vec::new()),
+            root: Arc::new(WalkRoot {
+                root: Root::new(&path),
+                only_device: None,
+                skipped: SkippedInodes::default(),
+            }),
+        };
+        self.send_batch();
+        let file = FileToRead {
+            directory: Arc::new(directory),
+            index: 0,
+            archived_path: path.clone(),
+            path,
+            stat,
+            key: None,
+            status: 'i',
+            hardlink_master: false,
+            stream: true,
+        };
+        let big = BigFile::spawn(self.crew, self.lister, file);
+        self.pending.big(big);
         Ok(())
     }
 
@@ -315,6 +359,7 @@ impl<'w, 'env> Conductor<'w, 'env> {
                     key,
                     status: if known { 'M' } else { 'A' },
                     hardlink_master: false,
+                    stream: false,
                 });
             }
             Entry::Directory {
@@ -405,6 +450,7 @@ impl<'w, 'env> Conductor<'w, 'env> {
             key: linked.key.take(),
             status: if linked.known { 'M' } else { 'A' },
             hardlink_master: true,
+            stream: false,
         };
         if !self.linked_inodes.insert(inode) {
             // The content is counted with the first name.

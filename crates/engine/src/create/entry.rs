@@ -212,6 +212,8 @@ pub struct FileToRead {
     pub status: char,
     /// What the item says of hard links.
     pub hardlink_master: bool,
+    /// Whether it is the stream of the options, open already.
+    pub stream: bool,
 }
 
 /// What reading a file gave.

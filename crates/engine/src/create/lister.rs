@@ -91,7 +91,8 @@ impl<'a> Lister<'a> {
         let now = stat::stat_open(fd.as_fd()).map_err(|error| SourceError::io("fstat", error))?;
         same_object(&request.stat, &now)?;
         let root = Arc::clone(&parent.root);
-        let recurse = root.only_device.is_none_or(|device| device == now.device);
+        let recurse =
+            self.options.descend && root.only_device.is_none_or(|device| device == now.device);
         let tags = if recurse {
             tags_of(fd.as_fd(), &self.options.tags)
         } else {
@@ -202,6 +203,9 @@ impl<'a> Lister<'a> {
         path: Vec<u8>,
         stat: Stat,
     ) -> Option<Entry> {
+        if let Some(entry) = self.special(directory, index, &path, &stat) {
+            return Some(entry);
+        }
         let status = match stat.kind() {
             FileKind::Regular => 'A',
             FileKind::Symlink => 's',
@@ -249,6 +253,41 @@ impl<'a> Lister<'a> {
         Some(Entry::Ready(Box::new(ready(
             index, status, item, unchanged,
         ))))
+    }
+
+    /// A device or fifo whose content is wanted, perhaps behind a symlink.
+    fn special(
+        &self,
+        directory: &Directory,
+        index: usize,
+        path: &[u8],
+        stat: &Stat,
+    ) -> Option<Entry> {
+        if !self.options.read_special {
+            return None;
+        }
+        let stat = match stat.kind() {
+            FileKind::Symlink => stat::stat_followed(directory.at(), directory.name(index)).ok()?,
+            _ => *stat,
+        };
+        if !matches!(
+            stat.kind(),
+            FileKind::Fifo | FileKind::CharacterDevice | FileKind::BlockDevice
+        ) {
+            return None;
+        }
+        if self.options.dry_run {
+            return Some(Entry::Shown { index, status: '-' });
+        }
+        if directory.root.root.stored_path(path).is_none() {
+            return Some(Entry::Excluded { index });
+        }
+        Some(Entry::File {
+            index,
+            stat: Box::new(stat),
+            key: None,
+            known: false,
+        })
     }
 
     /// Collects the metadata of an object without opening it.

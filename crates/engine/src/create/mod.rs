@@ -17,6 +17,7 @@ mod run;
 mod slabs;
 mod stages;
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use fastness_format::chunker::fixed::Fixed;
@@ -30,6 +31,23 @@ use crate::select::tags::TagRules;
 pub use crate::select::roots::Root;
 pub use entry::SkippedInodes;
 pub use run::{ClientState, CreateReport, create};
+
+/// Data that comes from a pipe or whatever is open, to be archived as a file.
+#[derive(Debug)]
+pub struct Stream {
+    /// Where the data comes from.
+    pub fd: OwnedFd,
+    /// Name of the file.
+    pub path: Vec<u8>,
+    /// Its permissions.
+    pub mode: u32,
+    /// Its owner, by name and number.
+    pub user: (Vec<u8>, u32),
+    /// Its group, by name and number.
+    pub group: (Vec<u8>, u32),
+    /// Its times, in nanoseconds since 1970.
+    pub time: i64,
+}
 
 /// Which change while a file is read makes it count as changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +72,12 @@ pub struct CreateOptions {
     pub timestamp: Option<i64>,
     /// The trees, in order.
     pub roots: Vec<Root>,
+    /// Whether directories are searched; if not, each root is one object.
+    pub descend: bool,
+    /// Data that is archived after the trees.
+    pub stream: Option<Stream>,
+    /// Devices and fifos are read as if they were files, also behind symlinks.
+    pub read_special: bool,
     /// What of them is taken.
     pub patterns: PatternMatcher,
     /// Directories that are excluded by what they hold.

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use fastness_format::chunker::Scan;
 use fastness_format::item::Item;
-use fastness_sys::file;
+use fastness_sys::file::{self, Links};
 use fastness_sys::stat::{self, FileKind, Stat};
 
 use super::FilesChanged;
@@ -21,6 +21,7 @@ use super::lister::Lister;
 use super::stages::{Bench, StoredChunk};
 use crate::attributes;
 use crate::error::{EngineError, SourceError};
+use crate::select::roots::safe_path;
 
 /// A file that is read beyond this is treated as a big one, whatever its size was before.
 const SMALL_LIMIT: usize = 8 << 20;
@@ -38,8 +39,15 @@ pub(super) struct OpenFile {
 
 /// Opens a file and collects its metadata.
 pub(super) fn open(lister: &Lister<'_>, file: &FileToRead) -> Result<OpenFile, SourceError> {
-    let fd = file::open_for_reading(file.directory.at(), file.directory.name(file.index))
-        .map_err(|error| SourceError::io("open", error))?;
+    if file.stream {
+        return open_stream(lister);
+    }
+    let (at, name) = (file.directory.at(), file.directory.name(file.index));
+    let fd = match file.stat.kind() {
+        FileKind::Regular => file::open_for_reading(at, name),
+        _ => file::open_special(at, name, Links::Follow),
+    };
+    let fd = fd.map_err(|error| SourceError::io("open", error))?;
     let stat = stat::stat_open(fd.as_fd()).map_err(|error| SourceError::io("fstat", error))?;
     same_object(&file.stat, &stat)?;
     let mut item = Item {
@@ -53,6 +61,30 @@ pub(super) fn open(lister: &Lister<'_>, file: &FileToRead) -> Result<OpenFile, S
         item.mode = 0o100_000 | (item.mode & 0o7777);
         item.rdev = None;
     }
+    Ok(OpenFile { fd, stat, item })
+}
+
+/// Makes the item of the data that comes from elsewhere.
+fn open_stream(lister: &Lister<'_>) -> Result<OpenFile, SourceError> {
+    let missing = || SourceError::io("open", std::io::ErrorKind::NotFound.into());
+    let stream = lister.options.stream.as_ref().ok_or_else(missing)?;
+    let fd = stream
+        .fd
+        .try_clone()
+        .map_err(|error| SourceError::io("open", error))?;
+    let stat = stat::stat_open(fd.as_fd()).map_err(|error| SourceError::io("fstat", error))?;
+    let item = Item {
+        path: safe_path(&stream.path).to_vec(),
+        mode: 0o100_000 | (stream.mode & 0o7777),
+        user: Some(stream.user.0.clone()),
+        uid: Some(stream.user.1),
+        group: Some(stream.group.0.clone()),
+        gid: Some(stream.group.1),
+        mtime: Some(stream.time),
+        ctime: Some(stream.time),
+        atime: Some(stream.time),
+        ..Item::default()
+    };
     Ok(OpenFile { fd, stat, item })
 }
 

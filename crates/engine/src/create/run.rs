@@ -51,6 +51,8 @@ pub struct ClientState<'a> {
     pub files: &'a FilesCache,
     /// What the next run is to remember; finished by the caller after the commit.
     pub remember: Option<FilesCacheWriter>,
+    /// Asked when all is stored, before the archive is: an error, and it will never be.
+    pub confirm: &'a mut dyn FnMut() -> Result<(), EngineError>,
 }
 
 /// What the walk gave.
@@ -113,6 +115,7 @@ pub fn create(
     if monitor.interrupted() {
         return Err(EngineError::Interrupted);
     }
+    (state.confirm)()?;
     let metadata = saver.metadata(&options.name, walked.items, walked.stats);
     if options.dry_run {
         let report = CreateReport {
@@ -212,6 +215,9 @@ fn walk(
         let mut conductor = Conductor::new(crew, &lister, pending, skipped, &mut tick);
         for root in &options.roots {
             conductor.walk(root)?;
+        }
+        if let Some(stream) = &options.stream {
+            conductor.stream(stream)?;
         }
         let mut pending = conductor.finish()?;
         let items = pending.stream.flush(crew)?.to_vec();

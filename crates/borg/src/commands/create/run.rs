@@ -4,22 +4,25 @@ use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_engine::attributes::AttributeOptions;
-use fastness_engine::cache::ChunkTable;
+use fastness_engine::cache::{ChunkTable, FilesCache};
 use fastness_engine::create::{
-    ClientState, CreateOptions, CreateReport, Root, SkippedInodes, create as make_archive,
+    ClientState, CreateOptions, CreateReport, SkippedInodes, create as make_archive,
 };
+use fastness_engine::error::EngineError;
 use fastness_engine::select::patterns::PatternMatcher;
 use fastness_engine::select::tags::TagRules;
-use fastness_format::location::Location;
 use fastness_format::manifest::Operation;
 use fastness_format::timestamp;
 use fastness_repository::MAX_VALUE_BYTES;
 use fastness_repository::local::lock::LockKind;
+use jiff::Timestamp;
 
 use super::Create;
+use super::input::{Input, RunningCommand};
 use crate::access::{Opened, Place};
 use crate::context::{Context, Wanted};
 use crate::error::{CommandError, with_causes};
@@ -31,13 +34,30 @@ use crate::signals::Watch;
 
 /// Makes the archive and tells about it.
 pub fn create(arguments: &Create, context: &mut Context<'_>) -> Result<(), CommandError> {
-    let location = context.location("ARCHIVE", Some(&arguments.location), Wanted::Archive)?;
+    let now = match arguments.archive.timestamp {
+        Some(micros) => Timestamp::from_microsecond(micros).unwrap_or_default(),
+        None => Timestamp::now(),
+    };
+    let text = Some(arguments.location.as_os_str());
+    let location = context.location_at("ARCHIVE", text, Wanted::Archive, now)?;
     let place = context.place(location)?;
-    let options = options(arguments, context, &place)?;
+    let selection = arguments.exclude.selection()?;
+    let patterns = PatternMatcher::for_create(&selection.rules)
+        .map_err(|error| CommandError::usage(with_causes(&error)))?;
     context.reporter.show_only(arguments.status_filter()?);
     context.info(format!("Creating archive at \"{}\"", place.location.text()));
-    let mut opened = context.open(place, LockKind::Exclusive, &[Operation::Write])?;
-    let result = in_session(arguments, context, &mut opened, &options);
+    // A dry run changes nothing, so it need not keep others out.
+    let kind = if arguments.dry_run {
+        LockKind::Shared
+    } else {
+        LockKind::Exclusive
+    };
+    let mut opened = context.open(place, kind, &[Operation::Write])?;
+    // Commands are started last: what is wrong before that needs none.
+    let result = arguments.input(selection.roots).and_then(|input| {
+        let (command, options) = options(arguments, context, &opened.place, patterns, input)?;
+        in_session(arguments, context, &mut opened, &options, command)
+    });
     // Rolls back what was not committed and gives the lock back.
     let closed = opened.session.repository.close();
     result?;
@@ -49,20 +69,38 @@ fn in_session(
     context: &mut Context<'_>,
     opened: &mut Opened,
     options: &CreateOptions,
+    mut command: Option<RunningCommand>,
 ) -> Result<(), CommandError> {
-    let mut chunks = context.load_chunks(opened)?;
     let mode = arguments.filesystem.files_cache()?;
-    let (files, remember) = context.files_cache(opened, mode);
+    let (mut chunks, (files, remember)) = match options.dry_run {
+        true => (ChunkTable::new(), (Arc::new(FilesCache::empty(mode)), None)),
+        false => (
+            context.load_chunks(opened)?,
+            context.files_cache(opened, mode),
+        ),
+    };
+    let mut failure = None;
+    let mut confirm = || match command.as_mut().map(RunningCommand::finish) {
+        Some(Err(error)) => {
+            failure = Some(error);
+            Err(EngineError::Abandoned)
+        }
+        _ => Ok(()),
+    };
     let state = ClientState {
         chunks: &mut chunks,
         files: &files,
         remember,
+        confirm: &mut confirm,
     };
     let watch = Watch::begin();
     let (world, monitor) = (crate::world::real(), context.reporter.as_ref());
     let made = make_archive(&mut opened.session, state, options, world, monitor);
     drop(watch);
-    let (report, remember) = made?;
+    let (report, remember) = match (made, failure) {
+        (Err(_), Some(failure)) => return Err(failure),
+        (made, _) => made?,
+    };
     if options.dry_run {
         return Ok(());
     }
@@ -76,21 +114,18 @@ fn options(
     arguments: &Create,
     context: &Context<'_>,
     place: &Place,
-) -> Result<CreateOptions, CommandError> {
-    let mut selection = arguments.exclude.selection()?;
-    let given = arguments.paths.iter().map(|path| path.as_bytes().to_vec());
-    selection.roots.extend(given);
-    if selection.roots.is_empty() && !arguments.paths_from_stdin {
-        return Err(CommandError::usage("Need at least one PATH argument."));
-    }
-    let patterns = PatternMatcher::for_create(&selection.rules)
-        .map_err(|error| CommandError::usage(with_causes(&error)))?;
+    patterns: PatternMatcher,
+    input: Input,
+) -> Result<(Option<RunningCommand>, CreateOptions), CommandError> {
     let filesystem = &arguments.filesystem;
-    Ok(CreateOptions {
-        name: archive_name(&place.location)?,
+    let options = CreateOptions {
+        name: place.archive_name()?.to_vec(),
         comment: arguments.archive.comment.as_bytes().to_vec(),
         timestamp: arguments.archive.timestamp,
-        roots: selection.roots.iter().map(|root| Root::new(root)).collect(),
+        roots: input.roots,
+        descend: !arguments.paths_from_stdin && !arguments.paths_from_command,
+        stream: input.stream,
+        read_special: filesystem.read_special,
         patterns,
         tags: TagRules {
             exclude_caches: arguments.tags.exclude_caches,
@@ -128,14 +163,8 @@ fn options(
         cwd: context.directory.as_os_str().as_bytes().to_vec(),
         hostname: context.hostname(),
         username: context.username(),
-    })
-}
-
-fn archive_name(location: &Location) -> Result<Vec<u8>, CommandError> {
-    let name = location.require_archive();
-    Ok(name
-        .map_err(|error| CommandError::usage(error.to_string()))?
-        .to_vec())
+    };
+    Ok((input.command, options))
 }
 
 /// The repository and the caches are not archived.
