@@ -12,6 +12,7 @@
 )]
 
 mod bad_input;
+mod borgmatic;
 mod crash;
 mod golden;
 mod hostile;

@@ -1,0 +1,145 @@
+//! Runs of a configuration file, beside the real borgmatic.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fastness_testkit::{Outcome, Sandbox, Tree, source_tree};
+use serde_json::Value;
+
+use crate::reference;
+
+const CONFIGURATION: &str = "\
+source_directories:
+    - TOP/source
+repositories:
+    - path: TOP/repository
+      label: local
+      encryption: repokey-blake2
+encryption_passphrase: words of the configuration
+exclude_patterns:
+    - '*/app.log'
+    - sh:**/many/*3
+compression: zstd,1
+keep_daily: 7
+";
+
+/// A sandbox with a source tree and a configuration for it.
+struct Place {
+    sandbox: Sandbox,
+}
+
+impl Place {
+    fn new() -> Place {
+        let mut sandbox = Sandbox::new();
+        source_tree::create(&sandbox.path("source"), 1);
+        let top = sandbox.root().to_str().unwrap().to_owned();
+        let text = CONFIGURATION.replace("TOP", &top);
+        fs::write(sandbox.path("config.yaml"), text).unwrap();
+        let runtime = sandbox.directory("run");
+        sandbox.set_env("XDG_RUNTIME_DIR", runtime);
+        Place { sandbox }
+    }
+
+    fn fastness(&self, arguments: &[&str]) -> Outcome {
+        let program = Path::new(env!("CARGO_BIN_EXE_fastness"));
+        let run = self.sandbox.run_of(program).arg("--config");
+        run.arg(self.sandbox.path("config.yaml"))
+            .args(arguments)
+            .go()
+    }
+
+    /// The real borgmatic, with the real Borg.
+    fn borgmatic(&self, arguments: &[&str]) -> Outcome {
+        let borg = reference();
+        // .../borg-1.4.5/bin/borg
+        let peers = borg.path().ancestors().nth(3).unwrap();
+        let program: PathBuf = peers.join("borgmatic-2.1.10/bin/borgmatic");
+        assert!(
+            program.exists(),
+            "{} is missing: run scripts/setup",
+            program.display()
+        );
+        let run = self.sandbox.run_of(&program).arg("--config");
+        let run = run
+            .arg(self.sandbox.path("config.yaml"))
+            .arg("--local-path")
+            .arg(borg.path());
+        run.args(arguments).go()
+    }
+
+    /// The real Borg, with the passphrase of the configuration.
+    fn borg(&self, arguments: &[&str]) -> Outcome {
+        let run = self.sandbox.command(&reference());
+        let run = run.env("BORG_PASSPHRASE", "words of the configuration");
+        run.args(arguments).go().ok()
+    }
+
+    fn items(&self, archive: &str) -> Vec<String> {
+        let format = "--format={type}{mode} {user} {group} {size} {mtime} {sha256} {path}{NL}";
+        let archive = format!("repository::{archive}");
+        let mut lines = self.borg(&["list", format, &archive]).lines();
+        // The manifest was made at another time.
+        for line in lines
+            .iter_mut()
+            .filter(|line| line.contains(" borgmatic/bootstrap"))
+        {
+            *line = line.rsplit(' ').next().unwrap().to_owned();
+        }
+        lines
+    }
+
+    fn manifest(&self, archive: &str) -> Value {
+        let archive = format!("repository::{archive}");
+        let path = "borgmatic/bootstrap/manifest.json";
+        self.borg(&["extract", "--stdout", &archive, path]).json()
+    }
+}
+
+#[test]
+fn an_archive_holds_what_borgmatics_archive_holds() {
+    let place = Place::new();
+    let _ = place.fastness(&["repo-create"]).ok();
+    let _ = place
+        .fastness(&["create", "--archive-name-format", "ours"])
+        .ok();
+    let _ = place
+        .borgmatic(&["create", "--archive-name-format", "theirs"])
+        .ok();
+    let (ours, theirs) = (place.items("ours"), place.items("theirs"));
+    assert!(ours.len() > 40, "{}", ours.len());
+    assert_eq!(ours, theirs);
+    assert_eq!(place.manifest("ours"), place.manifest("theirs"));
+    let _ = place.borg(&["check", "--verify-data", "repository"]);
+}
+
+#[test]
+fn files_come_back_as_they_were() {
+    let place = Place::new();
+    let _ = place.fastness(&["repo-create"]).ok();
+    let _ = place
+        .fastness(&["create", "--archive-name-format", "one"])
+        .ok();
+    let target = place.sandbox.directory("target");
+    let destination = target.to_str().unwrap();
+    let source = place.sandbox.path("source");
+    let stored = source.strip_prefix("/").unwrap().to_str().unwrap();
+    let arguments = [
+        "extract",
+        "--archive",
+        "one",
+        "--destination",
+        destination,
+        "--path",
+        stored,
+    ];
+    let _ = place
+        .fastness(&[&arguments[..], &["--strip-components", "all"]].concat())
+        .ok();
+    let before = Tree::read(&source).as_archived();
+    let excluded = |path: &[u8]| {
+        path.ends_with(b"app.log") || (path.starts_with(b"many/") && path.ends_with(b"3"))
+    };
+    let before = before.without(|path, _| excluded(path));
+    let after = Tree::read(&target.join("source")).as_archived();
+    before.assert_same(&after, "extracted by the configuration");
+}
