@@ -1,7 +1,7 @@
 //! `hints.T`: what a writer must know of the segments, as of transaction T.
 //!
 //! One msgpack map: `version` 2, `segments` {number: count}, `compact` {number: bytes},
-//! `storage_quota_use` bytes, `shadow_index` {id: [numbers]}. Version 1 (Borg 1.0) has `segments`
+//! `storage_quota_use` bytes, `shadow_index` {id: list of numbers}. Version 1 (Borg 1.0) has `segments`
 //! and a list `compact` of the segments that have something to free, without saying how much.
 //! Readers do not need it.
 

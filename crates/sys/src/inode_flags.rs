@@ -96,7 +96,7 @@ pub fn read_entry(directory: impl AsFd, name: impl Arg) -> io::Result<InodeFlags
     }
 }
 
-/// Says whether an error of [`read`] or [`write`] means that there are no flags here.
+/// Says whether an error of [`read`] or [`write()`] means that there are no flags here.
 #[must_use]
 pub fn is_unsupported(error: &io::Error) -> bool {
     let code = error.raw_os_error();

@@ -3,7 +3,7 @@
 //! Knows nothing of backups. Below all others; Linux only. What goes over files takes
 //! an open directory and a name in it, so that nobody can bend a path meanwhile.
 //!
-//! - [`directory`] lists, [`stat`] describes, [`file`] reads, [`sparse`] finds holes
+//! - [`directory`] lists, [`stat`] describes, [`mod@file`] reads, [`sparse`] finds holes
 //! - [`node`] changes metadata; [`xattr`], [`acl`], [`inode_flags`] are the extended kinds
 //! - [`beneath`] writes below one directory and never outside
 //! - [`sync`] makes durable, [`memory`] maps files and guards secrets

@@ -102,10 +102,10 @@ fn invalid_choice(words: &[String], table: &[&[&str]]) -> String {
             .iter()
             .zip(words.iter().take(depth))
             .all(|(name, word)| name == word);
-        if let (true, Some(name)) = (inside, names.get(depth)) {
-            if !choices.contains(name) {
-                choices.push(name);
-            }
+        if let (true, Some(name)) = (inside, names.get(depth))
+            && !choices.contains(name)
+        {
+            choices.push(name);
         }
     }
     let word = words.last().map(String::as_str).unwrap_or_default();

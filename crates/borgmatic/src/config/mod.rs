@@ -1,6 +1,6 @@
 //! From a configuration file to typed options.
 //!
-//! YAML → tree with places ([`load`]) → includes ([`include`]) → options of the command line →
+//! YAML → tree with places ([`load`]) → includes ([`mod@include`]) → options of the command line →
 //! constants and environment ([`interpolate`]) → today's spelling ([`normalize`]) → validation
 //! ([`schema`], [`logic`]) → [`Configuration`]. Every step can fail with errors that name file
 //! and line; nothing after it sees an old spelling or an unknown key.
