@@ -13,6 +13,7 @@ pub mod logic;
 pub mod normalize;
 pub mod options;
 pub mod paths;
+pub mod reference;
 pub mod schema;
 pub mod show;
 pub mod tree;
