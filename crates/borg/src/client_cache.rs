@@ -72,6 +72,7 @@ impl Context<'_> {
 
     /// Saves the references to all chunks as those of the manifest that is now committed.
     pub fn save_chunks(&self, opened: &Opened, table: &ChunkTable) {
+        self.reporter.step("cache.commit", "Saving chunks cache");
         let directory = self.cache_directory(&opened.id());
         let manifest = &opened.session.catalogue.manifest_id;
         self.tag_caches();
@@ -81,6 +82,7 @@ impl Context<'_> {
         if let Err(error) = saved {
             self.cannot_save(&directory.chunk_table(), &error);
         }
+        self.reporter.step("cache.commit", "");
     }
 
     /// Opens what the last run remembered of files, and begins what this one will; nothing when
@@ -115,9 +117,11 @@ impl Context<'_> {
         let Some(writer) = writer else {
             return;
         };
+        self.reporter.step("cache.commit", "Saving files cache");
         if let Err(error) = writer.finish() {
             self.cannot_save(Path::new("files cache"), &error);
         }
+        self.reporter.step("cache.commit", "");
     }
 
     /// Returns how many threads work at once.

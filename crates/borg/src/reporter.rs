@@ -81,6 +81,11 @@ impl Reporter {
         self.progress(|progress, log| progress.percent_finished(log, msgid));
     }
 
+    /// Shows a step without a measure, with `--progress` only; an empty message ends it.
+    pub fn step(&self, msgid: &'static str, message: &str) {
+        self.progress(|progress, log| progress.step(log, msgid, message));
+    }
+
     /// Asks the running operation to end as soon as it can.
     pub fn interrupt(&self) {
         self.interrupted.store(true, Ordering::Relaxed);

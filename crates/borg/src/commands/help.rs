@@ -43,6 +43,12 @@ impl Action for Help {
         if let Some((_, text)) = TOPICS.iter().find(|(name, _)| *name == topic) {
             return context.print(text);
         }
+        if COMMANDS
+            .iter()
+            .any(|entry| entry.words.len() > 1 && entry.words.first() == Some(&&*topic))
+        {
+            return context.print(overview(Some(&topic)));
+        }
         match COMMANDS.iter().find(|entry| entry.name() == topic) {
             Some(entry) => context.print(self.about(entry)),
             None => Err(CommandError::usage(format!(
@@ -86,7 +92,9 @@ pub fn overview(group: Option<&str>) -> String {
         if group.is_some_and(|group| entry.words.first() != Some(&group)) {
             continue;
         }
-        text.push_str(&format!("  {:<22} {}\n", entry.name(), entry.summary()));
+        let words = entry.words.iter().skip(usize::from(group.is_some()));
+        let name = words.copied().collect::<Vec<_>>().join(" ");
+        text.push_str(&format!("  {name:<22} {}\n", entry.summary()));
     }
     text.push_str(
         "\nThe options of a command are listed by \"borg help COMMAND\"; the common ones may stand \
