@@ -5,9 +5,6 @@ use crate::output::log::{Level, Log};
 use crate::patterns::PatternError;
 use crate::plan::PlanError;
 
-/// The code of a repository that may not be accessed without a confirmation.
-const ACCESS_ABORTED: u8 = 62;
-
 /// Why the actions on a repository ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -82,18 +79,33 @@ impl RunError {
             lines.extend(output.iter().cloned());
         }
         lines.push(self.to_string());
-        if let Self::Command {
-            code: ACCESS_ABORTED,
-            ..
-        } = self
-        {
-            lines.push(
-                "To allow it, set \"relocated_repo_access_is_ok\" or \"unknown_unencrypted_repo_access_is_ok\" to true, whichever applies."
-                    .to_owned(),
-            );
+        if let Self::Command { code, .. } = self {
+            lines.extend(next_step(*code).map(str::to_owned));
         }
         lines
     }
+}
+
+/// What to do about an error of Borg, by its code in the modern scheme.
+fn next_step(code: u8) -> Option<&'static str> {
+    Some(match code {
+        13 | 15 => {
+            "The action repo-create makes the repository; a wrong path is corrected in \"repositories\"."
+        }
+        42 => {
+            "The key file is looked for in \"borg_keys_directory\"; without it the repository cannot be read."
+        }
+        50..=52 => {
+            "The passphrase comes from \"encryption_passphrase\" or \"encryption_passcommand\"."
+        }
+        62 => {
+            "To allow it, set \"relocated_repo_access_is_ok\" or \"unknown_unencrypted_repo_access_is_ok\" to true, whichever applies."
+        }
+        70..=75 => {
+            "Another program is at work on the repository; \"lock_wait\" is the time in seconds to wait for it."
+        }
+        _ => return None,
+    })
 }
 
 /// Tells whether a command did its work, and says so in the log where that is not plain.

@@ -52,24 +52,31 @@ impl Report {
 
 /// Describes a new archive by Borg's JSON about it.
 pub fn archive(value: &Value) -> String {
-    let archive = value.get("archive");
-    let name = archive
+    let name = value
+        .get("archive")
         .and_then(|archive| archive.get("name"))
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let number = |key: &str| {
-        archive
-            .and_then(|archive| archive.get("stats"))
-            .and_then(|stats| stats.get(key))
-            .and_then(Value::as_u64)
-            .unwrap_or(0)
-    };
     format!(
         "{name}: {} files, {}, {} new",
-        grouped(number("nfiles")),
-        bytes(number("original_size")),
-        bytes(number("deduplicated_size"))
+        grouped(stat(value, "nfiles")),
+        bytes(original_size(value)),
+        bytes(stat(value, "deduplicated_size"))
     )
+}
+
+/// Returns the bytes of all files of a new archive.
+pub fn original_size(value: &Value) -> u64 {
+    stat(value, "original_size")
+}
+
+fn stat(value: &Value, key: &str) -> u64 {
+    value
+        .get("archive")
+        .and_then(|archive| archive.get("stats"))
+        .and_then(|stats| stats.get(key))
+        .and_then(Value::as_u64)
+        .unwrap_or(0)
 }
 
 /// Describes what was pruned.

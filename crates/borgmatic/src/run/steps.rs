@@ -171,11 +171,15 @@ impl Steps<'_> {
             ..Extra::default()
         };
         let given = self.runner.run(call, &plan.environment, extra)?;
-        sizes.remember(given.progress.done);
         self.keep_result(call, &given, &plan.repository)?;
-        Ok(match extra.report {
-            Some(_) => report::archive(&parse_json(&given.data).unwrap_or_default()),
-            None => String::new(),
+        let told = match extra.report {
+            Some(_) => parse_json(&given.data).unwrap_or_default(),
+            None => Value::Null,
+        };
+        sizes.remember(given.progress.done.max(report::original_size(&told)));
+        Ok(match told {
+            Value::Null => String::new(),
+            told => report::archive(&told),
         })
     }
 

@@ -282,7 +282,7 @@ fn a_repository_that_fails_does_not_stop_the_other() {
     let ran = place.run("prune");
     assert_eq!(ran.code, 1);
     assert!(ran.calls.contains("TOP/two"), "{}", ran.calls);
-    insta::assert_snapshot!(ran.stderr, @r"
+    insta::assert_snapshot!(ran.stderr, @r#"
         Repository TOP/one does not exist.
         one: Error running actions for repository
         one: Command 'borg prune --glob-archives '{hostname}-*' --log-json TOP/one' returned non-zero exit status 13.
@@ -292,7 +292,8 @@ fn a_repository_that_fails_does_not_stop_the_other() {
         one: Error running actions for repository
         Repository TOP/one does not exist.
         Command 'borg prune --glob-archives '{hostname}-*' --log-json TOP/one' returned non-zero exit status 13.
-        ");
+        The action repo-create makes the repository; a wrong path is corrected in "repositories".
+        "#);
 }
 
 #[test]
