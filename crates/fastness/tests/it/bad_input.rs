@@ -84,6 +84,8 @@ const CASES: &[Case] = &[
                edit_config(sandbox, |text| text.replace("storage_quota = 0", "storage_quota = 3000000"));
                fs::write(sandbox.path("source/more"), source_tree::Bytes::new(5).random(1_500_000)).unwrap();
            }, legacy: 2, modern: 20, message_id: "Repository.StorageQuotaExceeded" },
+    Case { name: "unknown placeholder", arguments: &["create", "repository::{nonsense}", "source"], environment: &[],
+           accident: NOTHING, legacy: 2, modern: 6, message_id: "" },
 ];
 
 /// The state that every case starts from.
