@@ -7,6 +7,7 @@ pub mod archives;
 pub mod attributes;
 pub mod cache;
 pub mod catalogue;
+pub mod check;
 pub mod create;
 pub mod directories;
 pub mod error;

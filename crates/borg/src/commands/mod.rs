@@ -139,6 +139,7 @@ impl Entry {
 /// All commands.
 pub static COMMANDS: &[Entry] = &[
     Entry::new::<break_lock::BreakLock>(&["break-lock"]),
+    Entry::new::<check::Check>(&["check"]),
     Entry::new::<compact::Compact>(&["compact"]),
     Entry::new::<create::Create>(&["create"]),
     Entry::new::<extract::Extract>(&["extract"]).without_lock(),

@@ -30,6 +30,8 @@ pub struct ItemDecoder {
     buffer: Vec<u8>,
     /// Where the next item begins in `buffer`.
     start: usize,
+    /// Where the last one began that was given out.
+    last: usize,
     /// Offset in the stream of the first byte of `buffer`.
     base: u64,
     limit: usize,
@@ -56,6 +58,7 @@ impl ItemDecoder {
         Self {
             buffer: Vec::new(),
             start: 0,
+            last: 0,
             base: 0,
             limit,
             scan: Scan::default(),
@@ -70,6 +73,7 @@ impl ItemDecoder {
             self.buffer.drain(..self.start);
             self.base += self.start as u64;
             self.start = 0;
+            self.last = 0;
         }
         self.buffer.extend_from_slice(data);
     }
@@ -95,6 +99,7 @@ impl ItemDecoder {
             },
             Err(ItemError::Stream { source, .. }) => ItemError::Stream { offset, source },
             recoverable_or_item => {
+                self.last = self.start;
                 self.start += len;
                 self.scan = Scan::default();
                 return Some(recoverable_or_item);
@@ -107,6 +112,12 @@ impl ItemDecoder {
     /// one that is not complete.
     pub fn pending(&self) -> &[u8] {
         self.buffer.get(self.start..).unwrap_or_default()
+    }
+
+    /// Returns the bytes of the value that was given out last, be it an item or a recoverable
+    /// error; nothing after more was fed.
+    pub fn last_taken(&self) -> &[u8] {
+        self.buffer.get(self.last..self.start).unwrap_or_default()
     }
 
     /// Ends the stream.
@@ -134,6 +145,7 @@ impl ItemDecoder {
         self.base += self.buffer.len() as u64;
         self.buffer.clear();
         self.start = 0;
+        self.last = 0;
         self.scan = Scan::default();
         self.lost = None;
         let known = ITEM_KEYS.iter().map(|key| key.as_bytes());
