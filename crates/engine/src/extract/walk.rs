@@ -191,6 +191,20 @@ fn warn_of_unmatched(options: &ExtractOptions, monitor: &dyn Monitor) {
     }
 }
 
+fn list(monitor: &dyn Monitor, path: &[u8]) {
+    monitor.log(Level::Info, "borg.output.list", shown(path));
+}
+
+/// A path as people see it: what is no text becomes question marks.
+fn shown(path: &[u8]) -> String {
+    let mut text = String::with_capacity(path.len());
+    for chunk in path.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| '?'));
+    }
+    text
+}
+
 /// A directory whose attributes are still to be restored.
 struct Directory {
     path: Vec<u8>,
@@ -230,8 +244,10 @@ impl Walk<'_, '_> {
             self.left.push(directory);
         }
         if self.options.list {
-            let path = String::from_utf8_lossy(&path);
-            self.monitor.log(Level::Info, "borg.output.list", path);
+            list(self.monitor, &path);
+        }
+        if self.monitor.interrupted() {
+            return Err(EngineError::Interrupted);
         }
         if self.options.dry_run {
             return self.verify(&item);
@@ -442,7 +458,7 @@ impl Walk<'_, '_> {
     fn warn(&self, error: &SourceError, path: &[u8]) {
         self.monitor.event(Event::Warning(Warning {
             msgid: error.msgid(),
-            text: format!("{}: {error}", String::from_utf8_lossy(path)),
+            text: format!("{}: {error}", shown(path)),
         }));
     }
 }
@@ -462,8 +478,14 @@ pub(super) fn extract_to(
     let mut waiting: Vec<ChunkRef> = Vec::new();
     let mut waiting_bytes = 0;
     selection.items().for_each(|item| {
-        if selection.path_of(item).is_none() {
+        let Some(path) = selection.path_of(item) else {
             return Ok(());
+        };
+        if options.list {
+            list(monitor, &path);
+        }
+        if monitor.interrupted() {
+            return Err(EngineError::Interrupted);
         }
         let item = item.to_item().map_err(|source| EngineError::Items {
             archive: String::from_utf8_lossy(&archive.metadata.name).into_owned(),
@@ -480,10 +502,9 @@ pub(super) fn extract_to(
             }
         }
         if let Err(error) = files::told_by_item(&item) {
-            let path = String::from_utf8_lossy(&item.path);
             monitor.event(Event::Warning(Warning {
                 msgid: error.msgid(),
-                text: format!("{path}: {error}"),
+                text: format!("{}: {error}", shown(&item.path)),
             }));
         }
         Ok(())
