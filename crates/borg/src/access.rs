@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use fastness_engine::catalogue::{Catalogue, ReadArchive};
 use fastness_engine::keys::{KeyContext, KeyTarget, keyfile};
 use fastness_engine::security::{CachedFacts, SecurityManager, WrongTag};
-use fastness_engine::session::{Opening, Session};
+use fastness_engine::session::{Opening, Session, open_catalogue};
 use fastness_format::crypto::{KeyStorage, KeyType};
 use fastness_format::id::RepositoryId;
 use fastness_format::location::Location;
@@ -179,12 +180,40 @@ impl Context<'_> {
     ) -> Result<Opened, CommandError> {
         let repository = self.open_repository(&place, Some(kind))?;
         let id = repository.id();
-        let ignore_wrong_tag = self.environment.workarounds.ignore_invalid_archive_tam;
         let security = self.security(&place, id);
-        let opening = Opening {
-            keys: self.key_context(&place),
-            security: &security,
-            cached: self.cached_facts(&id),
+        let opening = self.opening(&place, &security, &id, operations);
+        let session = Session::open(Box::new(repository), &opening)?;
+        Ok(Opened { session, place })
+    }
+
+    /// Opens the key and the manifest of a repository that is open, without asking whether it is
+    /// the one that is known.
+    ///
+    /// # Errors
+    /// When one of them cannot be opened or is not authentic.
+    pub fn catalogue(
+        &self,
+        place: &Place,
+        repository: &dyn Repository,
+    ) -> Result<Catalogue, CommandError> {
+        let id = repository.id();
+        let security = self.security(place, id);
+        let opening = self.opening(place, &security, &id, &[]);
+        Ok(open_catalogue(repository, &opening)?.0)
+    }
+
+    fn opening<'b>(
+        &'b self,
+        place: &'b Place,
+        security: &'b SecurityManager<'b>,
+        id: &RepositoryId,
+        operations: &'b [Operation],
+    ) -> Opening<'b> {
+        let ignore_wrong_tag = self.environment.workarounds.ignore_invalid_archive_tam;
+        Opening {
+            keys: self.key_context(place),
+            security,
+            cached: self.cached_facts(id),
             questions: &self.person,
             operations,
             requirement: None,
@@ -193,9 +222,17 @@ impl Context<'_> {
             } else {
                 WrongTag::Refuse
             },
-        };
-        let session = Session::open(Box::new(repository), &opening)?;
-        Ok(Opened { session, place })
+        }
+    }
+
+    /// Reads the metadata of an archive.
+    ///
+    /// # Errors
+    /// When there is no such archive, or it is damaged or not authentic.
+    pub fn archive(&self, opened: &Opened, name: &[u8]) -> Result<ReadArchive, CommandError> {
+        let (session, monitor) = (&opened.session, self.reporter.as_ref());
+        let repository = session.repository.as_ref();
+        Ok(session.catalogue.archive(repository, name, monitor)?)
     }
 
     /// Remembers the state of a repository after a commit.

@@ -7,8 +7,8 @@ use fastness_format::manifest::Manifest;
 use jiff::Timestamp;
 
 use crate::error::{CommandError, with_causes};
-use crate::options::ArchiveFilter;
 use crate::options::values::SortKey;
+use crate::options::{ArchiveFilter, NameFilter};
 
 /// Checkpoints are told by their names alone.
 const CHECKPOINT: &[u8] = b".checkpoint";
@@ -33,6 +33,19 @@ pub enum Checkpoints {
     Ignore,
 }
 
+impl NameFilter {
+    /// Returns what names of archives must match, if there is a filter.
+    ///
+    /// # Errors
+    /// When it is no glob.
+    pub fn archive_glob(&self) -> Result<Option<ArchiveGlob>, CommandError> {
+        let glob = self.glob()?;
+        glob.map(|glob| ArchiveGlob::new(glob.as_bytes()))
+            .transpose()
+            .map_err(|error| CommandError::usage(with_causes(&error)))
+    }
+}
+
 impl ArchiveFilter {
     /// Returns the archives that the options pick, in the order that they ask for.
     ///
@@ -44,11 +57,7 @@ impl ArchiveFilter {
         checkpoints: Checkpoints,
     ) -> Result<Vec<ListedArchive>, CommandError> {
         let keys = self.sort_keys()?;
-        let glob = self.name.glob()?;
-        let glob = glob
-            .map(|glob| ArchiveGlob::new(glob.as_bytes()))
-            .transpose()
-            .map_err(|error| CommandError::usage(with_causes(&error)))?;
+        let glob = self.name.archive_glob()?;
         let mut archives = Vec::new();
         for (name, entry) in &manifest.archives {
             let wanted = glob.as_ref().is_none_or(|glob| glob.matches(name));

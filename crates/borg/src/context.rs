@@ -2,11 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fastness_format::location::Location;
+use fastness_format::location::{Location, check_archive_name};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -113,6 +113,19 @@ impl Context<'_> {
             Ok(location)
         });
         checked.map_err(|error| CommandError::usage(format!("argument {argument}: {error}")))
+    }
+
+    /// Reads the name of an archive, with its placeholders replaced. `argument` is its name in
+    /// the help.
+    ///
+    /// # Errors
+    /// When it is no name.
+    pub fn archive_name(&self, argument: &str, text: &OsStr) -> Result<Vec<u8>, CommandError> {
+        let placeholders = placeholders(self.environment, Timestamp::now())?;
+        let name = placeholders.replace_argument(text)?.into_vec();
+        check_archive_name(&name)
+            .map_err(|error| CommandError::usage(format!("argument {argument}: {error}")))?;
+        Ok(name)
     }
 
     /// Returns the path of a repository on this machine.

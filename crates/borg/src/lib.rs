@@ -14,6 +14,7 @@ pub mod client_cache;
 pub mod commands;
 pub mod console;
 pub mod context;
+pub mod deletion;
 pub mod environment;
 pub mod error;
 pub mod exit_code;

@@ -1,8 +1,13 @@
-//! `delete`: archives, or a whole repository.
+//! `delete`: archives, or a whole repository. Here are its arguments; [`run`] and [`repository`]
+//! do it.
+
+mod repository;
+mod run;
 
 use std::ffi::OsString;
 
-use crate::commands::{Outputs, drop_stats_of_dry_run};
+use crate::commands::{Action, Outputs, drop_stats_of_dry_run};
+use crate::context::Context;
 use crate::error::CommandError;
 use crate::options::{ArchiveFilter, CommonOptions};
 
@@ -15,61 +20,68 @@ use crate::options::{ArchiveFilter, CommonOptions};
 pub struct Delete {
     /// The repository or archive
     #[arg(value_name = "REPOSITORY_OR_ARCHIVE")]
-    pub location: Option<OsString>,
+    location: Option<OsString>,
     /// Further archives
     #[arg(value_name = "ARCHIVE")]
-    pub archives: Vec<OsString>,
+    archives: Vec<OsString>,
     /// Delete nothing
     #[arg(short = 'n', long)]
-    pub dry_run: bool,
+    dry_run: bool,
     /// Show the archives
     #[arg(long)]
-    pub list: bool,
+    list: bool,
     /// Print the space given back
     #[arg(short, long)]
-    pub stats: bool,
+    stats: bool,
     /// Print the space given back, without sizes of the repository
     #[arg(long)]
-    pub quick_stats: bool,
+    quick_stats: bool,
     /// Delete only the local cache of the repository
     #[arg(long)]
-    pub cache_only: bool,
+    cache_only: bool,
     /// Also delete damaged archives; given twice, without looking into them
     #[arg(long = "force", action = clap::ArgAction::Count)]
-    pub forced: u8,
+    forced: u8,
     /// Keep what is known of the repository when it is deleted
     #[arg(long)]
-    pub keep_security_info: bool,
+    keep_security_info: bool,
     /// Use less space while deleting
     #[arg(long)]
-    pub save_space: bool,
+    save_space: bool,
     /// Commit every SECONDS seconds
     #[arg(short, long, value_name = "SECONDS", default_value_t = 1800)]
-    pub checkpoint_interval: u64,
+    checkpoint_interval: u64,
     /// Which archives.
     #[command(flatten)]
-    pub filter: ArchiveFilter,
+    filter: ArchiveFilter,
     /// Options of all commands.
     #[command(flatten)]
-    pub common: CommonOptions,
+    common: CommonOptions,
 }
 
-impl Delete {
-    /// Returns the parts of the output that the options ask for.
-    pub fn wanted_outputs(&self) -> Outputs {
+impl Action for Delete {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+
+    fn outputs(&self) -> Outputs {
         Outputs {
             list: self.list,
             stats: self.stats || self.quick_stats,
         }
     }
 
-    /// Finds contradictions.
-    ///
-    /// # Errors
-    /// When the options contradict each other.
-    pub fn settle_options(&mut self) -> Result<Vec<String>, CommandError> {
+    fn texts_with_placeholders(&mut self) -> Vec<&mut String> {
+        self.filter.name.texts()
+    }
+
+    fn settle(&mut self) -> Result<Vec<String>, CommandError> {
         self.filter.sort_keys()?;
         self.filter.name.glob()?;
         drop_stats_of_dry_run(self.dry_run, &mut self.stats, &mut self.quick_stats)
+    }
+
+    fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
+        run::delete(&self, context)
     }
 }

@@ -142,11 +142,15 @@ pub static COMMANDS: &[Entry] = &[
     Entry::new::<check::Check>(&["check"]),
     Entry::new::<compact::Compact>(&["compact"]),
     Entry::new::<create::Create>(&["create"]),
+    Entry::new::<delete::Delete>(&["delete"]),
     Entry::new::<extract::Extract>(&["extract"]).without_lock(),
     Entry::new::<help::Help>(&["help"]),
+    Entry::new::<info::Info>(&["info"]).without_lock(),
     Entry::new::<init::Init>(&["init"]),
     Entry::new::<change_passphrase::ChangePassphrase>(&["key", "change-passphrase"]),
     Entry::new::<list::List>(&["list"]).without_lock(),
+    Entry::new::<prune::Prune>(&["prune"]),
+    Entry::new::<rename::Rename>(&["rename"]),
 ];
 
 /// Returns the words of all commands, in the order of the table.
@@ -269,7 +273,7 @@ mod tests {
     fn dry_runs_drop_tables_with_a_warning() {
         let mut prune: prune::Prune = parsed("-n --stats --keep-daily -1").unwrap();
         assert_eq!(prune.keep.daily, Some(-1));
-        let warnings = prune.settle_options().unwrap();
+        let warnings = prune.settle().unwrap();
         assert_eq!(
             warnings,
             ["Ignoring --stats. It is not supported when using --dry-run."]

@@ -1,8 +1,13 @@
-//! `prune`: archives that no rule keeps are deleted.
+//! `prune`: archives that no rule keeps are deleted. Here are its arguments; [`run`] does it.
+
+mod run;
 
 use std::ffi::OsString;
 
-use crate::commands::{Outputs, drop_stats_of_dry_run};
+use fastness_engine::prune::rules;
+
+use crate::commands::{Action, Outputs, drop_stats_of_dry_run};
+use crate::context::Context;
 use crate::error::CommandError;
 use crate::options::values::interval;
 use crate::options::{CommonOptions, NameFilter};
@@ -91,20 +96,21 @@ pub struct KeepOptions {
 }
 
 impl KeepOptions {
-    /// Tells whether any rule would keep anything.
-    pub fn is_given(&self) -> bool {
-        let counts = [
-            self.secondly,
-            self.minutely,
-            self.hourly,
-            self.daily,
-            self.weekly,
-            self.monthly,
-            self.quarterly_13weekly,
-            self.quarterly_3monthly,
-            self.yearly,
-        ];
-        self.within_hours.is_some() || counts.iter().any(|count| count.unwrap_or(0) != 0)
+    /// Returns the rules as the engine takes them.
+    fn rules(&self) -> rules::KeepOptions {
+        let count = |number: Option<i64>| number.unwrap_or(0);
+        rules::KeepOptions {
+            within_hours: self.within_hours,
+            secondly: count(self.secondly),
+            minutely: count(self.minutely),
+            hourly: count(self.hourly),
+            daily: count(self.daily),
+            weekly: count(self.weekly),
+            monthly: count(self.monthly),
+            quarterly_13weekly: count(self.quarterly_13weekly),
+            quarterly_3monthly: count(self.quarterly_3monthly),
+            yearly: count(self.yearly),
+        }
     }
 
     /// Makes sure that there is a rule.
@@ -112,7 +118,7 @@ impl KeepOptions {
     /// # Errors
     /// When there is none: everything would be deleted.
     pub fn require(&self) -> Result<(), CommandError> {
-        if self.is_given() {
+        if !self.rules().is_empty() {
             return Ok(());
         }
         Err(CommandError::command(
@@ -124,21 +130,28 @@ impl KeepOptions {
     }
 }
 
-impl Prune {
-    /// Returns the parts of the output that the options ask for.
-    pub fn wanted_outputs(&self) -> Outputs {
+impl Action for Prune {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+
+    fn outputs(&self) -> Outputs {
         Outputs {
             list: self.list,
             stats: self.stats || self.quick_stats,
         }
     }
 
-    /// Finds contradictions.
-    ///
-    /// # Errors
-    /// When the options contradict each other.
-    pub fn settle_options(&mut self) -> Result<Vec<String>, CommandError> {
+    fn texts_with_placeholders(&mut self) -> Vec<&mut String> {
+        self.filter.texts()
+    }
+
+    fn settle(&mut self) -> Result<Vec<String>, CommandError> {
         self.filter.glob()?;
         drop_stats_of_dry_run(self.dry_run, &mut self.stats, &mut self.quick_stats)
+    }
+
+    fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
+        run::prune(&self, context)
     }
 }

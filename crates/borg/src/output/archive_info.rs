@@ -163,9 +163,7 @@ impl StoredFacts {
     }
 }
 
-/// Returns the line with the sizes of an archive, or of what was deleted.
-pub fn archive_sizes(label: &str, units: Units, stats: &ArchiveStats) -> String {
-    let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+fn archive_sizes(label: &str, units: Units, stats: &ArchiveStats) -> String {
     sizes_line(
         label,
         units,
@@ -173,6 +171,21 @@ pub fn archive_sizes(label: &str, units: Units, stats: &ArchiveStats) -> String 
         signed(stats.compressed_bytes),
         signed(stats.deduplicated_bytes),
     )
+}
+
+/// Returns the line with the sizes of what was deleted: what was given back is negative.
+pub fn deleted_sizes(units: Units, stats: &ArchiveStats) -> String {
+    sizes_line(
+        "Deleted data:",
+        units,
+        -signed(stats.original_bytes),
+        -signed(stats.compressed_bytes),
+        -signed(stats.deduplicated_bytes),
+    )
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 fn stats_json(stats: &ArchiveStats) -> Json {
