@@ -135,6 +135,40 @@ fn the_mission_configuration_lacks_only_what_comes_later() {
 }
 
 #[test]
+fn without_that_the_mission_configuration_is_read_completely() {
+    let mission = include_str!("../../../../testdata/borgmatic/mission.yaml");
+    let (before, _) = mission.split_once("\ncommands:").unwrap();
+    let (before, _) = before.split_once("    - name: spot").unwrap();
+    let kept = before
+        .lines()
+        .filter(|line| !line.starts_with("ssh_command"));
+    let text: String = kept
+        .map(|line| line.replace("ssh://", "/mnt/").replace(":6883", "") + "\n")
+        .collect();
+    let configuration = parse(&text).unwrap();
+    let [lan, remote] = &configuration.repositories[..] else {
+        panic!()
+    };
+    assert_eq!((lan.name(), remote.name()), ("local-nas", "remote-nas"));
+    assert_eq!(remote.encryption.as_deref(), Some("keyfile-blake2"));
+    let options = &lan.options;
+    assert_eq!(options.sources.directories.len(), 5);
+    assert_eq!(options.sources.exclude_patterns.len(), 19);
+    assert_eq!(options.keep.len(), 5);
+    assert_eq!(options.checks.as_ref().unwrap().len(), 2);
+    assert_eq!(
+        options.access.passcommand.as_deref(),
+        Some("cat /etc/borg/passphrase")
+    );
+    assert_eq!(options.access.variables.len(), 5);
+    assert_eq!(
+        (options.control.retries, options.control.retry_wait),
+        (3, 10)
+    );
+    assert_eq!(configuration.warnings, [""; 0]);
+}
+
+#[test]
 fn options_of_a_repository_go_over_those_of_the_top_level() {
     let configuration = parse(
         "compression: lz4\nretries: 2\nrepositories:\n    - path: /a\n      compression: zstd\n    - path: /b\n",

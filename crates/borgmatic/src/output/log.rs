@@ -71,8 +71,8 @@ impl Record {
 pub struct LogSettings {
     /// From -2 to 2.
     pub verbosity: i64,
-    /// Use colours.
-    pub color: bool,
+    /// Use colours on stdout, on stderr.
+    pub color: [bool; 2],
     /// Width of the terminal on which a progress line may be drawn.
     pub progress_columns: Option<usize>,
 }
@@ -194,13 +194,14 @@ impl Inner {
             return;
         }
         self.clear_progress();
-        let line = match self.settings.color && !text.is_empty() {
+        let [color_stdout, color_stderr] = self.settings.color;
+        let (stream, color) = match level >= Level::Warning {
+            true => (&mut self.stderr, color_stderr),
+            false => (&mut self.stdout, color_stdout),
+        };
+        let line = match color && !text.is_empty() {
             true => format!("{}{text}\x1b[0m\n", level.color()),
             false => format!("{text}\n"),
-        };
-        let stream = match level >= Level::Warning {
-            true => &mut self.stderr,
-            false => &mut self.stdout,
         };
         let _ = stream.write_all(line.as_bytes());
         let _ = stream.flush();
@@ -244,7 +245,7 @@ pub(crate) mod tests {
         let (stdout, stderr) = (Buffer::default(), Buffer::default());
         let settings = LogSettings {
             verbosity,
-            color: false,
+            color: [false; 2],
             progress_columns: None,
         };
         let log = Log::new(settings, Box::new(stdout.clone()), Box::new(stderr.clone()));

@@ -36,7 +36,7 @@ pub struct World {
     pub variables: BTreeMap<OsString, OsString>,
     /// Runs Borg commands.
     pub borg: Box<dyn Borg>,
-    /// Whether a person sees stdout.
+    /// Whether stdout is a terminal, with a person in front of it.
     pub person: bool,
     /// Width of the terminal behind stderr, if there is one.
     pub columns: Option<usize>,
@@ -211,7 +211,8 @@ fn settings(
     let person = is_person(program, line, configurations, world);
     LogSettings {
         verbosity: level,
-        color: wanted && !json && !dumb && !plain && world.columns.is_some(),
+        color: [world.person, world.columns.is_some()]
+            .map(|terminal| terminal && wanted && !json && !dumb && !plain),
         progress_columns: world
             .columns
             .filter(|_| (asked || person) && !dumb && !json),
