@@ -1,5 +1,7 @@
 //! Whole commands, run in this process: what they write, and how they end.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
