@@ -4,10 +4,11 @@ import json
 import os
 import shutil
 import subprocess
-import time
+import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
+MEASURED = HERE / "bench/measured.py"
 PEERS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastness-peers"
 
 
@@ -48,30 +49,27 @@ class Program:
 
     def run(self, *commands, directory=None):
         """Runs the commands one after the other; returns wall and CPU seconds and peak RSS in MiB."""
-        wall = cpu = 0.0
-        peak = 0
+        wall = cpu = peak = 0.0
         for command in commands:
-            log = self.place / "log"
+            log, figures = self.place / "log", self.place / "figures"
             with open(log, "wb") as output:
-                start = time.monotonic()
-                child = subprocess.Popen(
-                    command,
+                code = subprocess.run(
+                    [sys.executable, "-ISB", MEASURED, figures, *command],
                     cwd=directory or self.place,
                     env=self.environment(),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     preexec_fn=self.bind,
-                )
-                _, status, usage = os.wait4(child.pid, 0)
-                wall += time.monotonic() - start
-            child.returncode = os.waitstatus_to_exitcode(status)
-            if child.returncode != 0:
+                ).returncode
+            if code != 0:
                 tail = log.read_bytes()[-3000:].decode(errors="replace")
-                raise SystemExit(f"{' '.join(map(str, command))}: exit code {child.returncode}\n{tail}")
-            cpu += usage.ru_utime + usage.ru_stime
-            peak = max(peak, usage.ru_maxrss)
-        return {"wall": wall, "cpu": cpu, "rss": peak / 1024}
+                raise SystemExit(f"{' '.join(map(str, command))}: exit code {code}\n{tail}")
+            seconds, cpu_seconds, memory = map(float, figures.read_text().split())
+            wall += seconds
+            cpu += cpu_seconds
+            peak = max(peak, memory)
+        return {"wall": wall, "cpu": cpu, "rss": peak}
 
     def bind(self):
         """Keeps the child on as many cores as the comparison is about."""
