@@ -143,6 +143,7 @@ impl Place {
             ("HOME", format!("{top}/home")),
             ("XDG_RUNTIME_DIR", format!("{top}/run")),
             ("SECRET", "from the environment".to_owned()),
+            ("NO_COLOR", "1".to_owned()),
         ];
         World {
             variables: variables
