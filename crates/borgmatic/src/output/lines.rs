@@ -77,7 +77,11 @@ fn progress(value: &Value) -> Option<Progress> {
         files: number("nfiles"),
         item: match archive {
             true => text("path").to_owned(),
-            false => text("message").to_owned(),
+            // The share stands in the line already.
+            false => text("message")
+                .trim_end_matches('%')
+                .trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | ' '))
+                .to_owned(),
         },
         elapsed: std::time::Duration::ZERO,
     })

@@ -81,8 +81,9 @@ fn stat(value: &Value, key: &str) -> u64 {
 
 /// Describes what was pruned.
 pub fn pruned([kept, removed]: [u64; 2]) -> String {
+    let plural = if kept == 1 { "" } else { "s" };
     format!(
-        "{} archives kept, {} removed",
+        "{} archive{plural} kept, {} removed",
         grouped(kept),
         grouped(removed)
     )

@@ -135,8 +135,9 @@ impl Collector {
             return;
         };
         progress.label.clone_from(&self.label);
-        let expected = self.total.as_ref().and_then(Total::get);
-        progress.total = progress.total.or(expected);
+        if progress.bytes {
+            progress.total = self.total.as_ref().and_then(Total::get);
+        }
         progress.elapsed = self.begin.elapsed();
         if let Some(columns) = self.log.settings().progress_columns {
             self.log.progress(Some(&progress::line(&progress, columns)));

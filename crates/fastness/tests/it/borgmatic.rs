@@ -143,3 +143,32 @@ fn files_come_back_as_they_were() {
     let after = Tree::read(&target.join("source")).as_archived();
     before.assert_same(&after, "extracted by the configuration");
 }
+
+#[test]
+fn a_whole_run_creates_prunes_compacts_and_checks() {
+    let place = Place::new();
+    let _ = place.fastness(&["repo-create"]).ok();
+    for _ in 0..3 {
+        let run = place.fastness(&[]).ok();
+        assert_eq!(run.out(), "");
+    }
+    // Three archives of one day: the rule keeps the latest, and the oldest of all.
+    assert_eq!(
+        place.borg(&["list", "--short", "repository"]).lines().len(),
+        2
+    );
+    let _ = place.borg(&["check", "--verify-data", "repository"]);
+}
+
+#[test]
+fn the_rhythm_of_checks_is_shared_with_borgmatic() {
+    let place = Place::new();
+    let _ = place.fastness(&["repo-create"]).ok();
+    let _ = place.fastness(&["create"]).ok();
+    let _ = place.fastness(&["check"]).ok();
+    let told = place.borgmatic(&["check", "--verbosity", "1"]).ok().out();
+    for check in ["repository", "archives"] {
+        let skipped = format!("Skipping {check} check due to configured frequency");
+        assert!(told.contains(&skipped), "{told}");
+    }
+}
