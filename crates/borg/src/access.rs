@@ -21,6 +21,7 @@ use fastness_repository::Repository;
 use fastness_repository::local::lock::{LockIdentity, LockKind, LockWait};
 use fastness_repository::local::{LocalRepository, LockOptions, OpenOptions};
 
+use crate::client_cache::facts_path;
 use crate::context::Context;
 use crate::error::CommandError;
 
@@ -139,10 +140,16 @@ impl Context<'_> {
         SecurityManager::new(directories, id, &place.canonical, self.reporter.as_ref())
     }
 
-    /// Returns what the local cache of Borg itself says about a repository, if there is one.
+    /// Returns what local caches say about a repository, Borg's or ours: the one that is newer.
     pub fn cached_facts(&self, id: &RepositoryId) -> Option<CachedFacts> {
-        let path = self.environment.directories.cache_of(id).join("config");
-        cached_facts(&std::fs::read(path).ok()?)
+        let theirs = self.environment.directories.cache_of(id).join("config");
+        let ours = facts_path(&self.cache_directory(id));
+        let read = |path| cached_facts(&std::fs::read(path).ok()?);
+        let newer = |one: &CachedFacts, other: &CachedFacts| one.timestamp.cmp(&other.timestamp);
+        [read(theirs), read(ours)]
+            .into_iter()
+            .flatten()
+            .max_by(newer)
     }
 }
 
@@ -183,7 +190,9 @@ impl Context<'_> {
         let security = self.security(&place, id);
         let opening = self.opening(&place, &security, &id, operations);
         let session = Session::open(Box::new(repository), &opening)?;
-        Ok(Opened { session, place })
+        let opened = Opened { session, place };
+        self.follow_location(&opened);
+        Ok(opened)
     }
 
     /// Opens the key and the manifest of a repository that is open, without asking whether it is

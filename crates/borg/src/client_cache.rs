@@ -4,15 +4,18 @@
 //! the manifest the repository has, and saved after a commit. Losing it costs time and nothing
 //! else, so a failure to save is a warning.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fastness_engine::cache::files::DEFAULT_TTL;
 use fastness_engine::cache::{
     CacheDirectory, ChunkTable, FilesCache, FilesCacheMode, FilesCacheWriter, sync,
 };
+use fastness_engine::directories::replace_file;
+use fastness_engine::error::EngineError;
 use fastness_engine::event::Level;
 use fastness_format::id::{ChunkId, RepositoryId};
+use fastness_format::manifest::Operation;
 
 use crate::access::Opened;
 use crate::context::Context;
@@ -45,6 +48,11 @@ impl Context<'_> {
         if let Some(table) = ChunkTable::load(&path, &opened.id(), &catalogue.manifest_id) {
             return Ok(table);
         }
+        // The archives have to be read for it.
+        catalogue
+            .manifest
+            .check_features(&[Operation::Read])
+            .map_err(|error| CommandError::from(EngineError::from(error)))?;
         let archives: Vec<ChunkId> = catalogue
             .manifest
             .archives
@@ -66,6 +74,8 @@ impl Context<'_> {
         let table = sync::rebuild(repository, crypto, &archives, self.threads(), &mut progress);
         self.reporter.share_finished("cache.sync");
         let table = table.map_err(|error| damaged(&error))?;
+        // Reading commands profit from it the next time, too.
+        self.save_chunks(opened, &table);
         self.info("Done.");
         Ok(table)
     }
@@ -78,11 +88,31 @@ impl Context<'_> {
         self.tag_caches();
         let saved = directory
             .create()
-            .and_then(|()| table.save(&directory.chunk_table(), &opened.id(), manifest));
+            .and_then(|()| table.save(&directory.chunk_table(), &opened.id(), manifest))
+            .and_then(|()| replace_file(&facts_path(&directory), &facts(opened)));
         if let Err(error) = saved {
             self.cannot_save(&directory.chunk_table(), &error);
         }
         self.reporter.step("cache.commit", "");
+    }
+
+    /// Lets our cache name the place where the repository is now, as the security database does
+    /// once a move was accepted.
+    pub fn follow_location(&self, opened: &Opened) {
+        let path = facts_path(&self.cache_directory(&opened.id()));
+        let Ok(known) = std::fs::read(&path) else {
+            return;
+        };
+        let location = [b"previous_location = ".as_slice(), &opened.place.canonical].concat();
+        if known
+            .split(|byte| *byte == b'\n')
+            .any(|line| line == location)
+        {
+            return;
+        }
+        if let Err(error) = replace_file(&path, &facts(opened)) {
+            self.cannot_save(&path, &error);
+        }
     }
 
     /// Opens what the last run remembered of files, and begins what this one will; nothing when
@@ -146,6 +176,21 @@ impl Context<'_> {
         );
         self.log().log(Level::Warning, "borg.cache", &text, None);
     }
+}
+
+/// Where is remembered what the repository was like, in the form of the config of Borg's cache.
+pub fn facts_path(directory: &CacheDirectory) -> PathBuf {
+    directory.path().join("config")
+}
+
+fn facts(opened: &Opened) -> Vec<u8> {
+    let location = [b"previous_location = ".as_slice(), &opened.place.canonical].concat();
+    let rest = format!(
+        "\nkey_type = {}\ntimestamp = {}\n",
+        opened.key_type().byte(),
+        opened.session.catalogue.manifest.timestamp
+    );
+    [b"[cache]\n".as_slice(), &location, rest.as_bytes()].concat()
 }
 
 fn damaged(error: &sync::SyncError) -> CommandError {

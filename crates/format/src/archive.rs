@@ -145,7 +145,15 @@ impl ArchiveMetadata {
                 seen.items = true;
             }
             b"cmdline" => {
-                self.cmdline = read_list(reader, read_bytes)?;
+                // Nothing depends on it, and some archives have a plain text here.
+                let start = reader.clone();
+                self.cmdline = match read_list(reader, read_bytes) {
+                    Ok(words) => words,
+                    Err(_) => {
+                        *reader = start;
+                        vec![read_bytes(reader)?]
+                    }
+                };
                 seen.cmdline = true;
             }
             b"time" => {

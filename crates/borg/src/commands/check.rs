@@ -72,6 +72,10 @@ impl Action for Check {
         &self.common
     }
 
+    fn texts_with_placeholders(&mut self) -> Vec<&mut String> {
+        self.filter.name.texts()
+    }
+
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
         let argument = "REPOSITORY_OR_ARCHIVE";
         let location = context.location(argument, self.location.as_deref(), Wanted::Either)?;

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use fastness_engine::cache::ChunkTable;
 use fastness_engine::init::init;
 use fastness_engine::keys::Related;
 use fastness_format::crypto::{KeyType, RelatedSecrets};
@@ -11,7 +12,7 @@ use fastness_repository::Repository;
 use fastness_repository::local::lock::LockKind;
 use fastness_repository::local::{CreateOptions, LocalRepository};
 
-use crate::access::Place;
+use crate::access::{Opened, Place};
 use crate::commands::Action;
 use crate::context::{Context, Wanted};
 use crate::error::CommandError;
@@ -104,12 +105,15 @@ impl Action for Init {
             related.as_ref(),
             crate::world::real(),
         );
-        let mut session = made.map_err(|(mut repository, error)| {
+        let session = made.map_err(|(mut repository, error)| {
             // Nobody could open it; the error that matters is the one before.
             let _ = repository.destroy();
             CommandError::from(error)
         })?;
-        session.repository.close()?;
+        let mut opened = Opened { session, place };
+        // Nothing refers to anything yet, which need not be counted.
+        context.save_chunks(&opened, &ChunkTable::new());
+        opened.session.repository.close()?;
         if key_type != KeyType::Plaintext {
             context.warning(IMPORTANT.trim_end());
         }

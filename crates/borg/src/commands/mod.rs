@@ -139,7 +139,7 @@ impl Entry {
 /// All commands.
 pub static COMMANDS: &[Entry] = &[
     Entry::new::<break_lock::BreakLock>(&["break-lock"]),
-    Entry::new::<check::Check>(&["check"]),
+    Entry::new::<check::Check>(&["check"]).without_lock(),
     Entry::new::<compact::Compact>(&["compact"]),
     Entry::new::<create::Create>(&["create"]),
     Entry::new::<delete::Delete>(&["delete"]),

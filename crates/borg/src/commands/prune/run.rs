@@ -23,7 +23,6 @@ pub fn prune(arguments: &Prune, context: &mut Context<'_>) -> Result<(), Command
         Wanted::Repository,
     )?;
     let place = context.place(location)?;
-    arguments.keep.require()?;
     let mut opened = context.open(place, LockKind::Exclusive, &[Operation::Delete])?;
     let result = in_session(arguments, context, &mut opened);
     // Rolls back what was not committed and gives the lock back.
@@ -37,6 +36,7 @@ fn in_session(
     context: &Context<'_>,
     opened: &mut Opened,
 ) -> Result<(), CommandError> {
+    arguments.keep.require()?;
     let archives = matching(arguments, opened)?;
     let listed = archives
         .iter()
