@@ -68,7 +68,9 @@ impl ObjectError {
     pub fn is_damage(&self) -> bool {
         !matches!(self, Self::Repository(error) if !matches!(
             error,
-            RepositoryError::Integrity(_) | RepositoryError::ObjectNotFound { .. }
+            RepositoryError::Integrity(_)
+                | RepositoryError::SegmentMissing(_)
+                | RepositoryError::ObjectNotFound { .. }
         ))
     }
 }

@@ -88,6 +88,9 @@ pub enum RepositoryError {
     /// Stored data is not what was once written.
     #[error("Data integrity error: {0}")]
     Integrity(String),
+    /// A segment file that the index knows is gone: more than damage to an object.
+    #[error("Data integrity error: {0}")]
+    SegmentMissing(String),
     /// A nonce reservation does not continue the last one: somebody else wrote in between.
     #[error("nonce space reservation with mismatched previous state")]
     NonceMismatch,
@@ -141,7 +144,7 @@ impl RepositoryError {
             Self::PathAlreadyExists(_) => "Repository.PathAlreadyExists",
             Self::PathPermissionDenied(_) => "Repository.PathPermissionDenied",
             Self::StorageQuotaExceeded { .. } => "Repository.StorageQuotaExceeded",
-            Self::Integrity(_) => "IntegrityError",
+            Self::Integrity(_) | Self::SegmentMissing(_) => "IntegrityError",
             Self::Lock(error) => error.msgid(),
             Self::Remote { class, .. } => class,
             Self::AppendOnly(_)

@@ -180,7 +180,11 @@ fn make_key(repository: &dyn Repository, context: &KeyContext<'_>) -> Result<Cry
     for id in std::iter::once(ChunkId::MANIFEST).chain(others) {
         let stored = match repository.get(&id) {
             Ok(stored) => stored,
-            Err(RepositoryError::ObjectNotFound { .. } | RepositoryError::Integrity(_)) => continue,
+            Err(
+                RepositoryError::ObjectNotFound { .. }
+                | RepositoryError::SegmentMissing(_)
+                | RepositoryError::Integrity(_),
+            ) => continue,
             Err(error) => return Err(error.into()),
         };
         tried += 1;
@@ -349,8 +353,15 @@ fn is_damage(error: &EngineError) -> bool {
 }
 
 /// Tells of damage as opposed to a failure to read, which ends the check.
+///
+/// A segment file that is gone is a failure here: the check of the repository comes first and
+/// knows what to do about it, and an archive is not given up while a disk is merely not mounted.
 fn damage_or_failure(error: ObjectError) -> Result<ObjectError, EngineError> {
-    match error.is_damage() {
+    let gone = matches!(
+        error,
+        ObjectError::Repository(RepositoryError::SegmentMissing(_))
+    );
+    match error.is_damage() && !gone {
         true => Ok(error),
         false => Err(error.into()),
     }

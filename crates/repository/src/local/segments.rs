@@ -410,7 +410,10 @@ pub(super) fn integrity(at: Location, kind: DamageKind) -> RepositoryError {
         offset: at.offset.0.into(),
         kind,
     };
-    RepositoryError::Integrity(damage.to_string())
+    match damage.kind {
+        DamageKind::Missing => RepositoryError::SegmentMissing(damage.to_string()),
+        _ => RepositoryError::Integrity(damage.to_string()),
+    }
 }
 
 /// Reads the length of the entry that begins with these bytes, unverified.

@@ -56,7 +56,7 @@ impl Open<'_> {
         };
         // What is damaged can still be deleted; the number is only an estimate.
         let len = match len {
-            Err(RepositoryError::Integrity(_)) => 0,
+            Err(RepositoryError::Integrity(_) | RepositoryError::SegmentMissing(_)) => 0,
             len => len?,
         };
         let deleted = self.writer.delete(self.segments, id)?;
