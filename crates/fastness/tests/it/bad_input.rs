@@ -86,6 +86,8 @@ const CASES: &[Case] = &[
            }, legacy: 2, modern: 20, message_id: "Repository.StorageQuotaExceeded" },
     Case { name: "unknown placeholder", arguments: &["create", "repository::{nonsense}", "source"], environment: &[],
            accident: NOTHING, legacy: 2, modern: 6, message_id: "" },
+    Case { name: "nothing confirms deleting a repository", arguments: &["delete", "repository"], environment: &[],
+           accident: NOTHING, legacy: 2, modern: 3, message_id: "CancelledByUser" },
 ];
 
 /// The state that every case starts from.

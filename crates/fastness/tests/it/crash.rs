@@ -27,10 +27,25 @@ const CREATE: Operation = Operation {
     survivors: &["one", "two", "three"],
     repairs: false,
 };
+const DELETE: Operation = Operation {
+    arguments: &["delete", "repository::two"],
+    survivors: &["one", "three"],
+    repairs: false,
+};
+const PRUNE: Operation = Operation {
+    arguments: &["prune", "--keep-last", "1", "repository"],
+    survivors: &["three"],
+    repairs: false,
+};
 const COMPACT: Operation = Operation {
     arguments: &["compact", "--threshold", "0", "repository"],
     survivors: &["one", "two", "three"],
     repairs: false,
+};
+const REPAIR: Operation = Operation {
+    arguments: &["check", "--repair", "repository"],
+    survivors: &["one", "two", "three"],
+    repairs: true,
 };
 
 /// Where attempts start from: a repository with three archives and something to compact.
@@ -224,5 +239,8 @@ macro_rules! operations {
 
 operations! {
     create: CREATE, 1;
+    delete: DELETE, 2;
+    prune: PRUNE, 3;
     compact: COMPACT, 4;
+    check_repair: REPAIR, 5;
 }

@@ -4,6 +4,7 @@
 //! 1.2 print less or otherwise than 1.4, Borg 1.4.5 is asked instead.
 
 use std::fs;
+use std::path::Path;
 
 use fastness_testkit::golden::{self, Golden};
 use fastness_testkit::{Borg, Outcome, Sandbox, Tree};
@@ -106,6 +107,31 @@ fn items_are_listed_as_recorded_down_to_their_hashes() {
 }
 
 #[test]
+fn info_tells_what_was_recorded() {
+    let (sandbox, ours) = (Sandbox::new(), ours());
+    for name in repositories() {
+        let golden = Golden::unpack(&sandbox, "repositories", &name);
+        for archive in golden.listed_archives() {
+            let arguments = ["info", "--json", &format!("repo::{archive}")];
+            let told = run(&sandbox, &golden, &ours, &arguments).ok().json();
+            let expected = if name.starts_with("v14") {
+                golden.expected_json(&format!("info.{archive}.json"))
+            } else {
+                run(&sandbox, &golden, &reference(), &arguments).ok().json()
+            };
+            assert_eq!(told["archives"], expected["archives"], "{name}::{archive}");
+            // The repository's totals were recorded with the archives that there were at that moment.
+            if golden.listed_archives().len() == 1 && !name.contains("uncompacted") {
+                assert_eq!(
+                    told["cache"]["stats"], expected["cache"]["stats"],
+                    "{name}::{archive}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn files_come_out_as_real_borg_extracts_them() {
     let (sandbox, ours, reference) = (Sandbox::new(), ours(), reference());
     for name in repositories() {
@@ -136,4 +162,184 @@ fn extract(sandbox: &Sandbox, golden: &Golden, borg: &Borg, archive: &str) -> Tr
     let tree = Tree::read(&target).without(|path, _| path.is_empty());
     fs::remove_dir_all(&target).unwrap();
     tree
+}
+
+#[test]
+fn intact_repositories_check_clean() {
+    let (sandbox, ours) = (Sandbox::new(), ours());
+    // The object of `v14-passphrase-migrated` that was made through Borg's classes belongs to no archive.
+    for name in repositories()
+        .into_iter()
+        .filter(|name| name != "v14-passphrase-migrated")
+    {
+        let golden = Golden::unpack(&sandbox, "repositories", &name);
+        let text = run(
+            &sandbox,
+            &golden,
+            &ours,
+            &["check", "--verify-data", "-v", "repo"],
+        )
+        .ok()
+        .err();
+        assert!(
+            text.contains("Archive consistency check complete, no problems found."),
+            "{name}: {text}"
+        );
+    }
+}
+
+/// A damaged repository: what is run on a fresh copy of it, what after the last of these, with exit codes.
+struct Case {
+    name: &'static str,
+    fresh: &'static [(&'static str, i32)],
+    then: &'static [(&'static str, i32)],
+}
+
+const LIST: &str = "list --json repo";
+const LIST_A1: &str = "list --json-lines --format {path}{size}{health} repo::a1";
+const REPAIR: &str = "check -v --repair repo";
+
+/// Exit codes as recorded in `testdata/README.md`.
+const DAMAGED: [Case; 9] = [
+    Case {
+        name: "bad-index",
+        fresh: &[("check -v repo", 0), (LIST, 0)],
+        then: &[("check -v repo", 0)],
+    },
+    Case {
+        name: "flip-data",
+        fresh: &[
+            ("check -v repo", 1),
+            ("check -v --repository-only repo", 1),
+            ("check -v --archives-only repo", 0),
+            ("check -v --verify-data repo", 1),
+            ("extract --dry-run repo::a1", 2),
+            (REPAIR, 0),
+        ],
+        then: &[("check -v repo", 0), (LIST_A1, 0)],
+    },
+    Case {
+        name: "flip-size",
+        fresh: &[
+            ("check -v repo", 1),
+            ("check -v --repository-only repo", 1),
+            ("check -v --archives-only repo", 0),
+            ("check -v --verify-data repo", 1),
+            ("extract --dry-run repo::a1", 2),
+            (REPAIR, 0),
+        ],
+        then: &[("check -v repo", 0), (LIST_A1, 0)],
+    },
+    Case {
+        name: "manifest",
+        fresh: &[("check -v repo", 1), (REPAIR, 0)],
+        then: &[("check -v repo", 0), (LIST, 0)],
+    },
+    Case {
+        name: "missing-chunk",
+        fresh: &[
+            ("check -v repo", 1),
+            ("check -v --repository-only repo", 0),
+            ("check -v --archives-only repo", 1),
+            ("check -v --verify-data repo", 1),
+            ("extract --dry-run repo::a1", 2),
+            (REPAIR, 0),
+        ],
+        then: &[("check -v repo", 0), (LIST_A1, 0)],
+    },
+    Case {
+        name: "missing-hints",
+        fresh: &[("check -v repo", 0), (LIST, 0)],
+        then: &[("check -v repo", 0), ("create repo::new repo/README", 0)],
+    },
+    Case {
+        name: "missing-index",
+        fresh: &[("check -v repo", 0), (LIST, 0)],
+        then: &[("check -v repo", 0)],
+    },
+    Case {
+        name: "missing-segment",
+        fresh: &[
+            ("check -v repo", 1),
+            ("check -v --repository-only repo", 1),
+            ("check -v --archives-only repo", 2),
+            ("check -v --verify-data repo", 1),
+            ("extract --dry-run repo::a1", 2),
+            (REPAIR, 0),
+        ],
+        then: &[("check -v repo", 0), (LIST_A1, 2)],
+    },
+    Case {
+        name: "uncommitted",
+        fresh: &[("check -v repo", 0), (LIST, 0)],
+        then: &[("check -v repo", 0), ("create repo::new repo/README", 0)],
+    },
+];
+
+#[test]
+fn damage_is_answered_with_the_recorded_exit_codes() {
+    let (sandbox, ours, reference) = (Sandbox::new(), ours(), reference());
+    let mut problems = Vec::new();
+    for case in &DAMAGED {
+        let name = format!("v14-damage-{}", case.name);
+        let mut golden = unpack_damaged(&sandbox, &name);
+        let mut step = |golden: &Golden, command: &str, code: i32| {
+            let words: Vec<&str> = command.split(' ').collect();
+            let outcome = run(&sandbox, golden, &ours, &words).tidy();
+            if outcome.code() != code {
+                problems.push(format!("{name}: {command}: expected {code}, got {outcome}"));
+            }
+            outcome
+        };
+        for (command, code) in case.fresh {
+            golden = unpack_damaged(&sandbox, &name);
+            drop(step(&golden, command, *code));
+        }
+        for (command, code) in case.then {
+            let outcome = step(&golden, command, *code);
+            if *command == LIST_A1 && *code == 0 {
+                // Which files a repair has hurt is a fact as well.
+                let recorded = golden.expected("list-after-repair.txt").unwrap();
+                assert_eq!(
+                    lines_of_items(&outcome.out()),
+                    lines_of_items(&recorded),
+                    "{name}"
+                );
+            }
+        }
+        clean_in_real_borg(&sandbox, &golden, &reference);
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+fn unpack_damaged(sandbox: &Sandbox, name: &str) -> Golden {
+    let golden = Golden::unpack(sandbox, "damaged", name);
+    // The records end with a create in these two; the client remembers it, the repository came before.
+    if ["v14-damage-missing-hints", "v14-damage-uncommitted"].contains(&name) {
+        golden.forget();
+    }
+    golden
+}
+
+fn lines_of_items(text: &str) -> Vec<Value> {
+    text.lines()
+        .filter(|line| line.starts_with("{\"type\""))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn clean_in_real_borg(sandbox: &Sandbox, golden: &Golden, reference: &Borg) {
+    let check = run(
+        sandbox,
+        golden,
+        reference,
+        &["check", "--verify-data", "-v", "repo"],
+    )
+    .ok();
+    assert!(
+        check.err().contains("no problems found"),
+        "{}: {check}",
+        golden.name()
+    );
+    assert!(Path::new(&golden.repository()).join("config").exists());
 }

@@ -3,7 +3,7 @@
 //! Official Borg and ours share the repository, the key files and the security
 //! directory of one sandbox, as on a machine where both are installed.
 
-use fastness_testkit::{Borg, NonceLedger, Sandbox, Tree, Version, source_tree};
+use fastness_testkit::{Borg, NonceLedger, Sandbox, Tree, Version, long, source_tree};
 use serde_json::Value;
 
 use crate::ours;
@@ -129,6 +129,7 @@ fn ours_reads_official(mode: &str, version: Version) {
     let mut world = World::new();
     world.init(&official, mode);
     world.create(&official, "theirs");
+    world.finds_no_problem(&ours);
     world.extracts_the_source(&ours, "theirs");
     let (listed, expected) = (
         world.items(&ours, "theirs"),
@@ -140,6 +141,53 @@ fn ours_reads_official(mode: &str, version: Version) {
     }
     world.adds_only_metadata(&official, &ours, "ours");
     world.finds_no_problem(&official);
+}
+
+/// Twenty rounds: one program creates, the other deletes, prunes or compacts; then they change places.
+fn taking_turns(mode: &str, version: Version) {
+    let (ours, official) = (ours(), Borg::official(version));
+    let mut world = World::new();
+    world.init(&ours, mode);
+    for round in 0..20_u64 {
+        let (creator, cleaner) = if round % 2 == 0 {
+            (&ours, &official)
+        } else {
+            (&official, &ours)
+        };
+        source_tree::change(&world.sandbox.path("source"), round);
+        world.create(creator, &format!("round-{round}"));
+        match round % 6 {
+            1 | 4 => {
+                let archive = format!("repository::round-{}", round - 1);
+                drop(world.sandbox.run(cleaner, &["delete", &archive]).ok());
+            }
+            2 | 5 => drop(
+                world
+                    .sandbox
+                    .run(cleaner, &["prune", "--keep-last", "3", "repository"])
+                    .ok(),
+            ),
+            _ => drop(
+                world
+                    .sandbox
+                    .run(cleaner, &["compact", "--threshold", "1", "repository"])
+                    .ok(),
+            ),
+        }
+        world.ledger.observe(&world.sandbox.path("repository"));
+        if round % 5 == 4 {
+            world.finds_no_problem(&official);
+            world.finds_no_problem(&ours);
+        }
+    }
+    world.source = Tree::read(&world.sandbox.path("source")).as_archived();
+    for borg in [&ours, &official] {
+        world.extracts_the_source(borg, "round-19");
+    }
+    assert_eq!(
+        world.ledger.is_empty(),
+        mode.starts_with("auth") || mode == "none"
+    );
 }
 
 macro_rules! modes {
@@ -165,6 +213,20 @@ macro_rules! modes {
             #[test]
             fn ours_reads_official_1_2() {
                 ours_reads_official($mode, Version::V12);
+            }
+
+            #[test]
+            fn twenty_turns_with_1_4_stay_clean() {
+                if long() || $mode == "repokey-blake2" {
+                    taking_turns($mode, Version::V14);
+                }
+            }
+
+            #[test]
+            fn twenty_turns_with_1_2_stay_clean() {
+                if long() || $mode == "keyfile" {
+                    taking_turns($mode, Version::V12);
+                }
             }
         }
     )*};
