@@ -22,7 +22,7 @@ use fastness_repository::local::lock::{LockIdentity, LockKind, LockWait};
 use fastness_repository::local::{LocalRepository, LockOptions, OpenOptions};
 
 use crate::client_cache::facts_path;
-use crate::context::Context;
+use crate::context::{Context, Wanted};
 use crate::error::CommandError;
 
 /// A repository by its address, with the names that follow from it.
@@ -65,6 +65,15 @@ impl Context<'_> {
             canonical,
             location,
         })
+    }
+
+    /// Finds the repository that the argument `REPOSITORY` names, or else `BORG_REPO`.
+    ///
+    /// # Errors
+    /// When neither does, or it is not on this machine.
+    pub fn repository_place(&self, argument: Option<&OsStr>) -> Result<Place, CommandError> {
+        let location = self.location("REPOSITORY", argument, Wanted::Repository)?;
+        self.place(location)
     }
 
     /// Returns how this process takes locks.

@@ -195,9 +195,7 @@ fn facts(opened: &Opened) -> Vec<u8> {
 
 fn damaged(error: &sync::SyncError) -> CommandError {
     match error {
-        sync::SyncError::Repository(error) => {
-            CommandError::told(error.msgid(), error).hinted(CHECK)
-        }
+        sync::SyncError::Object(error) => CommandError::told(error.msgid(), error).hinted(CHECK),
         error => CommandError::new("IntegrityError", with_causes(error)).hinted(CHECK),
     }
 }

@@ -3,6 +3,7 @@
 use fastness_engine::archives::items::ItemSource;
 use fastness_engine::cache::ChunkTable;
 use fastness_engine::keys::KeyTarget;
+use fastness_engine::times::LocalTime;
 use fastness_format::archive::ArchiveMetadata;
 use fastness_format::timestamp;
 use jiff::tz::TimeZone;
@@ -12,7 +13,6 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::output::json::{Json, object};
 use crate::output::stats::RepositoryTotals;
-use crate::output::time::iso;
 
 impl Context<'_> {
     /// Sums up a repository.
@@ -102,7 +102,9 @@ impl Context<'_> {
             ("location", opened.place.name.as_str().into()),
             (
                 "last_modified",
-                iso(modified.unwrap_or_default(), zone).into(),
+                LocalTime::of_archive_micros(modified.unwrap_or_default(), zone)
+                    .iso()
+                    .into(),
             ),
         ]);
         let mut encryption = vec![("mode".to_owned(), Json::from(opened.key_type().argument()))];

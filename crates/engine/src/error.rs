@@ -116,7 +116,7 @@ impl EngineError {
             Self::Features(_) => "MandatoryFeatureUnsupported",
             Self::ArchiveExists(_) => "Archive.AlreadyExists",
             Self::ArchiveDoesNotExist(_) => "Archive.DoesNotExist",
-            Self::Counting(SyncError::Repository(error)) => error.msgid(),
+            Self::Counting(SyncError::Object(error)) => error.msgid(),
             Self::Counting(SyncError::Abandoned) => "Error",
             Self::Manifest(_) | Self::Archive { .. } | Self::Items { .. } | Self::Counting(_) => {
                 "IntegrityError"

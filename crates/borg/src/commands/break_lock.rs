@@ -6,7 +6,7 @@ use fastness_repository::Repository;
 use fastness_repository::local::lock::break_lock;
 
 use crate::commands::Action;
-use crate::context::{Context, Wanted};
+use crate::context::Context;
 use crate::error::CommandError;
 use crate::options::CommonOptions;
 
@@ -30,9 +30,7 @@ impl Action for BreakLock {
     }
 
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
-        let location =
-            context.location("REPOSITORY", self.location.as_deref(), Wanted::Repository)?;
-        let place = context.place(location)?;
+        let place = context.repository_place(self.location.as_deref())?;
         let repository = context.open_repository(&place, None)?;
         break_lock(repository.path())?;
         let cache = context.environment.directories.cache_of(&repository.id());

@@ -8,7 +8,7 @@ use fastness_format::manifest::Operation;
 use fastness_repository::local::lock::LockKind;
 
 use crate::commands::Action;
-use crate::context::{Context, Wanted};
+use crate::context::Context;
 use crate::error::CommandError;
 use crate::options::CommonOptions;
 
@@ -32,9 +32,7 @@ impl Action for ChangePassphrase {
     }
 
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
-        let location =
-            context.location("REPOSITORY", self.location.as_deref(), Wanted::Repository)?;
-        let place = context.place(location)?;
+        let place = context.repository_place(self.location.as_deref())?;
         let opened = context.open(place, LockKind::Shared, &[Operation::Check])?;
         let target = context.key_target(&opened)?;
         let (mut repository, place) = (opened.session.repository, opened.place);

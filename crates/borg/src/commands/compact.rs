@@ -6,7 +6,7 @@ use fastness_repository::local::lock::LockKind;
 use fastness_repository::{CompactOptions, Repository};
 
 use crate::commands::Action;
-use crate::context::{Context, Wanted};
+use crate::context::Context;
 use crate::error::CommandError;
 use crate::options::CommonOptions;
 
@@ -40,9 +40,7 @@ impl Action for Compact {
     }
 
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
-        let location =
-            context.location("REPOSITORY", self.location.as_deref(), Wanted::Repository)?;
-        let place = context.place(location)?;
+        let place = context.repository_place(self.location.as_deref())?;
         let mut repository = context.open_repository(&place, Some(LockKind::Exclusive))?;
         if !self.dry_run {
             repository.commit(Some(CompactOptions {

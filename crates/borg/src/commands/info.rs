@@ -23,7 +23,6 @@ use crate::options::{ArchiveFilter, CommonOptions};
 use crate::output::archive_info::{ArchiveFacts, ChunkerParam, StoredFacts};
 use crate::output::json::Json;
 use crate::output::stats::{DASHES, HEADER, RepositoryTotals};
-use crate::output::time::local_zone;
 
 /// Show details of a repository or an archive
 ///
@@ -77,7 +76,7 @@ impl Action for Info {
 
 impl Info {
     fn tell(&self, context: &mut Context<'_>, opened: &Opened) -> Result<(), CommandError> {
-        let zone = local_zone();
+        let zone = TimeZone::system();
         let names = match opened.place.archive_name() {
             Ok(name) => {
                 // Before the references are counted, which may take a while.

@@ -14,7 +14,7 @@ use fastness_repository::local::{CreateOptions, LocalRepository};
 
 use crate::access::{Opened, Place};
 use crate::commands::Action;
-use crate::context::{Context, Wanted};
+use crate::context::Context;
 use crate::error::CommandError;
 use crate::options::CommonOptions;
 use crate::options::values::storage_quota;
@@ -83,9 +83,7 @@ impl Action for Init {
     }
 
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
-        let location =
-            context.location("REPOSITORY", self.location.as_deref(), Wanted::Repository)?;
-        let place = context.place(location)?;
+        let place = context.repository_place(self.location.as_deref())?;
         let key_type = KeyType::from_argument(&self.encryption).ok_or_else(|| {
             CommandError::usage(format!("argument -e/--encryption: {}", self.encryption))
         })?;

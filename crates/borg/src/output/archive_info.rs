@@ -1,13 +1,13 @@
 //! What is told about one archive, as text and as JSON.
 
 use fastness_engine::event::ArchiveStats;
+use fastness_engine::times::LocalTime;
 use fastness_format::id::ChunkId;
 use jiff::tz::TimeZone;
 
 use super::json::{Json, object};
 use super::stats::{percent, sizes_line};
 use super::text::{Units, duration, replace_foreign};
-use super::time::{iso, with_weekday};
 
 /// What is known of every archive.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ pub fn archive_line(name: &[u8], micros: i64, id: &ChunkId, zone: &TimeZone) -> 
     format!(
         "{:<36} {} [{id}]",
         replace_foreign(name),
-        with_weekday(micros, zone)
+        LocalTime::of_archive_micros(micros, zone).human()
     )
 }
 
@@ -72,8 +72,8 @@ impl ArchiveFacts {
              Utilization of max. archive size: {}",
             replace_foreign(&self.name),
             self.id,
-            with_weekday(self.start, zone),
-            with_weekday(self.end, zone),
+            LocalTime::of_archive_micros(self.start, zone).human(),
+            LocalTime::of_archive_micros(self.end, zone).human(),
             duration(self.end - self.start),
             self.stats.files,
             percent(self.used_share),
@@ -95,8 +95,14 @@ impl ArchiveFacts {
         let members = object([
             ("name", self.name.as_slice().into()),
             ("id", self.id.to_string().into()),
-            ("start", iso(self.start, zone).into()),
-            ("end", iso(self.end, zone).into()),
+            (
+                "start",
+                LocalTime::of_archive_micros(self.start, zone).iso().into(),
+            ),
+            (
+                "end",
+                LocalTime::of_archive_micros(self.end, zone).iso().into(),
+            ),
             ("duration", seconds.into()),
             ("stats", stats_json(&self.stats)),
             (
@@ -126,8 +132,8 @@ impl StoredFacts {
             replace_foreign(&self.comment),
             replace_foreign(&self.hostname),
             replace_foreign(&self.username),
-            with_weekday(archive.start, zone),
-            with_weekday(archive.end, zone),
+            LocalTime::of_archive_micros(archive.start, zone).human(),
+            LocalTime::of_archive_micros(archive.end, zone).human(),
             duration(archive.end - archive.start),
             archive.stats.files,
             replace_foreign(&self.cwd),

@@ -14,4 +14,3 @@ pub mod python_format;
 pub mod questions;
 pub mod stats;
 pub mod text;
-pub mod time;

@@ -57,12 +57,17 @@ pub fn read_entry(
 /// # Errors
 /// When somebody has put another object in its place.
 pub fn check_same_file(seen: &Stat, opened: &Stat) -> Result<(), SourceError> {
-    if seen.kind() == opened.kind() && seen.is_same_file(opened) {
-        return Ok(());
+    if seen.kind() != opened.kind() {
+        return Err(SourceError::race(
+            "file type changed (race condition), skipping file",
+        ));
     }
-    Err(SourceError::race(
-        "file type or inode changed while we backed it up (race condition, skipped file)",
-    ))
+    if seen.inode != opened.inode {
+        return Err(SourceError::race(
+            "file inode changed (race condition), skipping file",
+        ));
+    }
+    Ok(())
 }
 
 fn read(

@@ -15,16 +15,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, bounded};
 use fastness_format::archive::{ArchiveError, ArchiveMetadata};
-use fastness_format::compress::{DecompressError, Decompressor};
-use fastness_format::crypto::{Crypto, OpenError};
+use fastness_format::crypto::Crypto;
 use fastness_format::id::ChunkId;
 use fastness_format::item::{ChunkRef, ItemDecoder, ItemError};
-use fastness_repository::{Repository, RepositoryError};
+use fastness_repository::Repository;
 
 use super::ChunkTable;
-
-/// Longest plaintext of metadata that is read.
-const MAX_METADATA_BYTES: usize = 128 << 20;
+use crate::objects::{ObjectError, open_object};
 
 /// Longest carry that is remembered. Items with longer chunk lists are rare; the chunks they are
 /// in are decoded each time.
@@ -36,29 +33,9 @@ const AHEAD: usize = 3;
 /// Why references cannot be counted.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
-    /// An object cannot be read.
+    /// An object cannot be read, or is damaged.
     #[error(transparent)]
-    Repository(#[from] RepositoryError),
-    /// An object was not sealed with this key.
-    #[error("Data integrity error: Chunk {id}: {source}")]
-    Envelope {
-        /// The object.
-        id: ChunkId,
-        /// What is wrong.
-        source: OpenError,
-    },
-    /// An object cannot be decompressed.
-    #[error("Data integrity error: Chunk {id}: decompression failed")]
-    Compression {
-        /// The object.
-        id: ChunkId,
-        /// What is wrong.
-        #[source]
-        source: DecompressError,
-    },
-    /// An object is another than its id says.
-    #[error("Data integrity error: Chunk {0}: id verification failed")]
-    Identity(ChunkId),
+    Object(#[from] ObjectError),
     /// A thread that reads objects died.
     #[error("counting references was abandoned")]
     Abandoned,
@@ -128,7 +105,6 @@ pub fn count_references(
         carries: vec![Box::default()],
         carry_numbers: HashMap::from([(Box::default(), 0)]),
         fetched: 0,
-        reader: Reader::default(),
     };
     std::thread::scope(|scope| {
         let inboxes: Vec<Receiver<Result<Object, SyncError>>> = (0..threads)
@@ -136,9 +112,8 @@ pub fn count_references(
                 let (outbox, inbox) = bounded(AHEAD);
                 let (objects, ids) = (&objects, streams.ids.iter());
                 scope.spawn(move || {
-                    let mut reader = Reader::default();
                     for id in ids.skip(thread).step_by(threads) {
-                        if outbox.send(reader.read(objects, id)).is_err() {
+                        if outbox.send(objects.read(id)).is_err() {
                             break;
                         }
                     }
@@ -166,27 +141,11 @@ struct Object {
     csize: u32,
 }
 
-/// What one thread needs for reading objects.
-#[derive(Default)]
-struct Reader {
-    payload: Vec<u8>,
-    decompressor: Decompressor,
-}
-
-impl Reader {
-    fn read(&mut self, objects: &Objects<'_>, id: &ChunkId) -> Result<Object, SyncError> {
-        let stored = objects.repository.get(id)?;
-        objects
-            .crypto
-            .open_into(&stored, &mut self.payload)
-            .map_err(|source| SyncError::Envelope { id: *id, source })?;
+impl Objects<'_> {
+    fn read(&self, id: &ChunkId) -> Result<Object, SyncError> {
+        let stored = self.repository.get(id).map_err(ObjectError::from)?;
         let mut data = Vec::new();
-        self.decompressor
-            .decompress(&self.payload, None, MAX_METADATA_BYTES, &mut data)
-            .map_err(|source| SyncError::Compression { id: *id, source })?;
-        if !objects.crypto.verify_id(id, &data) {
-            return Err(SyncError::Identity(*id));
-        }
+        open_object(self.crypto, id, &stored, &mut data)?;
         Ok(Object {
             data,
             csize: stored.len() as u32,
@@ -214,9 +173,8 @@ impl Streams {
             archives: Vec::with_capacity(archives.len()),
         };
         let mut numbers = HashMap::new();
-        let mut reader = Reader::default();
         for id in archives {
-            let object = reader.read(objects, id)?;
+            let object = objects.read(id)?;
             count(&object.reference(id), 1);
             let metadata = ArchiveMetadata::decode(&object.data)
                 .map_err(|source| SyncError::Archive { id: *id, source })?;
@@ -276,7 +234,6 @@ struct Walk<'a> {
     carry_numbers: HashMap<Box<[u8]>, u32>,
     /// How many of the chunks were met, and so received.
     fetched: usize,
-    reader: Reader,
 }
 
 impl Walk<'_> {
@@ -331,7 +288,7 @@ impl Walk<'_> {
             self.fetched += 1;
             receive(inboxes, chunk as usize)?
         } else {
-            self.reader.read(self.objects, &id)?
+            self.objects.read(&id)?
         };
         (self.count)(&object.reference(&id), 1);
         let mut decoder = match before {
@@ -382,12 +339,11 @@ impl Walk<'_> {
             .collect();
         let next = AtomicUsize::new(0);
         let work = || -> Result<(), SyncError> {
-            let mut reader = Reader::default();
             while let Some(((carry, chunk), passes)) =
                 again.get(next.fetch_add(1, Ordering::Relaxed))
             {
                 let id = self.streams.id(*chunk);
-                let object = reader.read(self.objects, &id)?;
+                let object = self.objects.read(&id)?;
                 let mut decoder = self.decoder_after(*carry);
                 // It was decoded before; its archive is not known any more.
                 decode(&mut decoder, &object.data, self.count, *passes).map_err(|source| {

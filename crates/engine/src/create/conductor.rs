@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use fastness_sys::directory::HERE;
 
-use fastness_sys::stat::{self, FileKind, Stat};
+use fastness_sys::stat::{self, FileKind};
 
 use super::big::BigFile;
 use super::crew::Crew;
@@ -557,19 +557,4 @@ pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     }
     path.extend_from_slice(name);
     path
-}
-
-/// Tells whether two looks at an object saw the same one.
-pub(super) fn same_object(before: &Stat, now: &Stat) -> Result<(), SourceError> {
-    if before.mode & 0o170_000 != now.mode & 0o170_000 {
-        return Err(SourceError::race(
-            "file type changed (race condition), skipping file",
-        ));
-    }
-    if before.inode != now.inode {
-        return Err(SourceError::race(
-            "file inode changed (race condition), skipping file",
-        ));
-    }
-    Ok(())
 }

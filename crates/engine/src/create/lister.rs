@@ -17,7 +17,7 @@ use fastness_sys::file;
 use fastness_sys::stat::{self, FileKind, Stat};
 
 use super::claims::Claims;
-use super::conductor::{RUN_OF_NAMES, join, same_object};
+use super::conductor::{RUN_OF_NAMES, join};
 use super::entry::{
     Directory, Entry, FileStamp, LinkedItem, NameList, Opened, ReadyContent, ReadyItem, WalkRoot,
 };
@@ -89,7 +89,7 @@ impl<'a> Lister<'a> {
         let fd = directory::open_directory(parent.at(), parent.name(request.index))
             .map_err(|error| SourceError::io("dir_open", error))?;
         let now = stat::stat_open(fd.as_fd()).map_err(|error| SourceError::io("fstat", error))?;
-        same_object(&request.stat, &now)?;
+        attributes::check_same_file(&request.stat, &now)?;
         let root = Arc::clone(&parent.root);
         let recurse =
             self.options.descend && root.only_device.is_none_or(|device| device == now.device);

@@ -14,7 +14,6 @@ use fastness_sys::stat::{self, FileKind, Stat};
 
 use super::FilesChanged;
 use super::big::read_big;
-use super::conductor::same_object;
 use super::crew::Crew;
 use super::entry::{FileToRead, ReadFile, ReadItem};
 use super::lister::Lister;
@@ -49,7 +48,7 @@ pub(super) fn open(lister: &Lister<'_>, file: &FileToRead) -> Result<OpenFile, S
     };
     let fd = fd.map_err(|error| SourceError::io("open", error))?;
     let stat = stat::stat_open(fd.as_fd()).map_err(|error| SourceError::io("fstat", error))?;
-    same_object(&file.stat, &stat)?;
+    attributes::check_same_file(&file.stat, &stat)?;
     let mut item = Item {
         path: file.archived_path.clone(),
         hardlink_master: Some(file.hardlink_master),

@@ -26,6 +26,14 @@ impl LocalTime {
         Self::without_zone(whole, zone)
     }
 
+    /// Returns a time in microseconds since 1970 as Borg shows times of archives.
+    pub fn of_archive_micros(micros: i64, zone: &TimeZone) -> Self {
+        Self::of_archive(
+            Timestamp::from_microsecond(micros).unwrap_or_default(),
+            zone,
+        )
+    }
+
     /// Returns the time of a file, cut to what Borg can store, to the microsecond.
     pub fn of_file(nanos: i64, zone: &TimeZone) -> Self {
         let micros = micros_as_python(storable_nanos(nanos));

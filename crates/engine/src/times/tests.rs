@@ -7,6 +7,16 @@ fn berlin() -> TimeZone {
 }
 
 #[test]
+fn times_of_archives_are_cut_to_the_second_towards_the_past() {
+    for (micros, shown) in [
+        (1_795_373_558_999_999, "2026-11-22T19:52:38.000000"),
+        (-1, "1970-01-01T00:59:59.000000"),
+    ] {
+        assert_eq!(LocalTime::of_archive_micros(micros, &berlin()).iso(), shown);
+    }
+}
+
+#[test]
 fn file_times_are_rounded_and_cut_as_by_python() {
     for (nanos, shown, seconds) in [
         (0, "1970-01-01T01:00:00.000000", "0"),

@@ -4,7 +4,7 @@
 
 use liblzma::stream::{Action, Check, Status, Stream};
 
-use super::{DecompressError, Method, first_room, store, write_smaller};
+use super::{DecompressError, Method, decode_stream, store, write_smaller};
 
 const HEADER: [u8; 2] = [2, 0];
 /// Memory for reading: twice what the largest preset (a dictionary of 64 MiB) needs.
@@ -54,33 +54,14 @@ pub(super) fn decompress(
     limit: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), DecompressError> {
-    let corrupt = |reason: &str| DecompressError::corrupt(Method::Lzma, reason);
-    let mut stream =
-        Stream::new_auto_decoder(MEMORY, 0).map_err(|error| corrupt(&error.to_string()))?;
-    out.clear();
-    out.reserve_exact(first_room(size, body.len(), limit) + 1);
-    loop {
-        let before = (stream.total_in(), stream.total_out());
-        let read = usize::try_from(before.0).unwrap_or(usize::MAX);
-        let rest = body.get(read..).unwrap_or_default();
+    let corrupt = |error| DecompressError::corrupt(Method::Lzma, error);
+    let mut stream = Stream::new_auto_decoder(MEMORY, 0).map_err(corrupt)?;
+    decode_stream((Method::Lzma, body), size, limit, out, |rest, out| {
+        let before = stream.total_in();
         let status = stream
             .process_vec(rest, out, Action::Finish)
-            .map_err(|error| corrupt(&error.to_string()))?;
-        if out.len() > limit {
-            return Err(DecompressError::TooLarge { limit });
-        }
-        if status == Status::StreamEnd {
-            return Ok(());
-        }
-        if out.len() < out.capacity() {
-            if (stream.total_in(), stream.total_out()) == before {
-                return Err(corrupt("stream is cut short"));
-            }
-        } else if out.len() < limit {
-            let room = out.len().saturating_mul(2).min(limit) - out.len();
-            out.reserve_exact(room + 1);
-        } else {
-            return Err(DecompressError::TooLarge { limit });
-        }
-    }
+            .map_err(corrupt)?;
+        let taken = usize::try_from(stream.total_in() - before).unwrap_or(usize::MAX);
+        Ok((taken, status == Status::StreamEnd))
+    })
 }

@@ -280,5 +280,43 @@ fn first_room(size: Option<usize>, compressed: usize, limit: usize) -> usize {
         .min(limit)
 }
 
+/// Runs a decoder over a whole stream, with room that grows up to `limit`.
+///
+/// `step` decodes into the free room of its second argument; it returns how many bytes it took
+/// and whether the stream is at its end.
+fn decode_stream(
+    (method, stream): (Method, &[u8]),
+    size: Option<usize>,
+    limit: usize,
+    out: &mut Vec<u8>,
+    mut step: impl FnMut(&[u8], &mut Vec<u8>) -> Result<(usize, bool), DecompressError>,
+) -> Result<(), DecompressError> {
+    let mut rest = stream;
+    out.clear();
+    // One byte more than the data: the stream can then end in the same call.
+    out.reserve_exact(first_room(size, stream.len(), limit) + 1);
+    loop {
+        let before = out.len();
+        let (taken, ended) = step(rest, out)?;
+        rest = rest.get(taken..).unwrap_or_default();
+        if out.len() > limit {
+            return Err(DecompressError::TooLarge { limit });
+        }
+        if ended {
+            return Ok(());
+        }
+        if out.len() < out.capacity() {
+            if taken == 0 && out.len() == before {
+                return Err(DecompressError::corrupt(method, "stream is cut short"));
+            }
+        } else if out.len() < limit {
+            let room = out.len().saturating_mul(2).min(limit) - out.len();
+            out.reserve_exact(room + 1);
+        } else {
+            return Err(DecompressError::TooLarge { limit });
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-use super::{DecompressError, Method, first_room};
+use super::{DecompressError, Method, decode_stream};
 
 /// A compressor with its window.
 pub(super) struct Zlib(Compress);
@@ -33,33 +33,13 @@ pub(super) fn decompress(
     limit: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), DecompressError> {
-    let corrupt = |reason: &str| DecompressError::corrupt(Method::Zlib, reason);
     let mut state = Decompress::new(true);
-    out.clear();
-    // One byte more than the data: the stream can then end in the same call.
-    out.reserve_exact(first_room(size, stream.len(), limit) + 1);
-    loop {
-        let before = (state.total_in(), state.total_out());
-        let read = usize::try_from(before.0).unwrap_or(usize::MAX);
-        let rest = stream.get(read..).unwrap_or_default();
+    decode_stream((Method::Zlib, stream), size, limit, out, |rest, out| {
+        let before = state.total_in();
         let status = state
             .decompress_vec(rest, out, FlushDecompress::Finish)
-            .map_err(|error| corrupt(&error.to_string()))?;
-        if out.len() > limit {
-            return Err(DecompressError::TooLarge { limit });
-        }
-        if status == Status::StreamEnd {
-            return Ok(());
-        }
-        if out.len() < out.capacity() {
-            if (state.total_in(), state.total_out()) == before {
-                return Err(corrupt("incomplete or truncated stream"));
-            }
-        } else if out.len() < limit {
-            let room = out.len().saturating_mul(2).min(limit) - out.len();
-            out.reserve_exact(room + 1);
-        } else {
-            return Err(DecompressError::TooLarge { limit });
-        }
-    }
+            .map_err(|error| DecompressError::corrupt(Method::Zlib, error))?;
+        let taken = usize::try_from(state.total_in() - before).unwrap_or(usize::MAX);
+        Ok((taken, status == Status::StreamEnd))
+    })
 }

@@ -20,6 +20,7 @@ use fastness_format::timestamp;
 use fastness_repository::MAX_VALUE_BYTES;
 use fastness_repository::local::lock::LockKind;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::Create;
 use super::input::{Input, RunningCommand};
@@ -29,7 +30,6 @@ use crate::error::{CommandError, with_causes};
 use crate::output::archive_info::ArchiveFacts;
 use crate::output::json::Json;
 use crate::output::stats::{DASHES, HEADER};
-use crate::output::time::local_zone;
 use crate::signals::Watch;
 
 /// Makes the archive and tells about it.
@@ -187,7 +187,7 @@ fn tell(
     if !arguments.stats && !arguments.quick_stats && !arguments.json {
         return Ok(());
     }
-    let (zone, units) = (local_zone(), context.units());
+    let (zone, units) = (TimeZone::system(), context.units());
     let facts = facts(report);
     let totals = match arguments.quick_stats {
         true => None,

@@ -6,6 +6,7 @@ use fastness_engine::archives::delete::commit;
 use fastness_format::manifest::{ArchiveEntry, Operation};
 use fastness_format::timestamp;
 use fastness_repository::local::lock::LockKind;
+use jiff::tz::TimeZone;
 
 use super::{Delete, repository};
 use crate::access::Opened;
@@ -15,7 +16,6 @@ use crate::deletion::{Deleting, Tables};
 use crate::error::CommandError;
 use crate::output::archive_info::archive_line;
 use crate::output::text::replace_foreign;
-use crate::output::time::local_zone;
 
 /// Deletes what the arguments name.
 pub fn delete(arguments: &Delete, context: &mut Context<'_>) -> Result<(), CommandError> {
@@ -176,5 +176,5 @@ fn blindly(
 /// Returns an archive as messages name it.
 pub fn line(name: &[u8], entry: &ArchiveEntry) -> String {
     let time = timestamp::parse(&entry.time).unwrap_or_default();
-    archive_line(name, time, &entry.id, &local_zone())
+    archive_line(name, time, &entry.id, &TimeZone::system())
 }

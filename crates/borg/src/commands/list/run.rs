@@ -12,6 +12,7 @@ use fastness_engine::times;
 use fastness_format::item::ItemRef;
 use fastness_format::manifest::Operation;
 use fastness_repository::local::lock::LockKind;
+use jiff::tz::TimeZone;
 
 use super::List;
 use super::facts::Contents;
@@ -25,7 +26,6 @@ use crate::output::archive_format::{
 };
 use crate::output::item_format::{DEFAULT_ITEM_FORMAT, ItemFormat, SHORT_ITEM_FORMAT};
 use crate::output::json::Json;
-use crate::output::time::local_zone;
 
 /// Lines are handed on when so many bytes of them are there.
 const CHUNK_BYTES: usize = 1 << 16;
@@ -71,7 +71,7 @@ fn list_archives(
             "The --json-lines option is only valid for listing archive contents, not archives.",
         ));
     }
-    let zone = local_zone();
+    let zone = TimeZone::system();
     let format = arguments.format(DEFAULT_ARCHIVE_FORMAT, SHORT_ARCHIVE_FORMAT);
     let format = ArchiveFormat::new(format, &zone)?;
     let checkpoints = match arguments.consider_checkpoints {
@@ -160,7 +160,7 @@ fn list_items(
         arguments.format(DEFAULT_ITEM_FORMAT, SHORT_ITEM_FORMAT),
         &archive.metadata.name,
         &archive.id.to_string(),
-        &local_zone(),
+        &TimeZone::system(),
     )?;
     let chunks = match format.needs_chunk_index() {
         true => Some(context.load_chunks(opened)?),

@@ -5,24 +5,19 @@ use fastness_engine::prune::rules::{Decision, Kept, decide, is_checkpoint};
 use fastness_engine::times::parse_archive_time;
 use fastness_format::manifest::Operation;
 use fastness_repository::local::lock::LockKind;
+use jiff::tz::TimeZone;
 
 use super::Prune;
 use crate::access::Opened;
 use crate::archives::ListedArchive;
-use crate::context::{Context, Wanted};
+use crate::context::Context;
 use crate::deletion::{Deleting, Tables};
 use crate::error::{CommandError, with_causes};
 use crate::output::archive_info::archive_line;
-use crate::output::time::local_zone;
 
 /// Deletes the archives that no rule keeps.
 pub fn prune(arguments: &Prune, context: &mut Context<'_>) -> Result<(), CommandError> {
-    let location = context.location(
-        "REPOSITORY",
-        arguments.location.as_deref(),
-        Wanted::Repository,
-    )?;
-    let place = context.place(location)?;
+    let place = context.repository_place(arguments.location.as_deref())?;
     let mut opened = context.open(place, LockKind::Exclusive, &[Operation::Delete])?;
     let result = in_session(arguments, context, &mut opened);
     // Rolls back what was not committed and gives the lock back.
@@ -43,7 +38,7 @@ fn in_session(
         .map(|archive| (archive.name.as_slice(), archive.time));
     let now = jiff::Timestamp::from_nanosecond(crate::world::real().clock.now().0.into());
     let rules = arguments.keep.rules();
-    let decisions = decide(listed, &rules, now.unwrap_or_default(), &local_zone());
+    let decisions = decide(listed, &rules, now.unwrap_or_default(), &TimeZone::system());
     tell_counts(context, opened, &decisions);
     let list = Listing::new(context, &archives, &decisions, arguments.dry_run);
     let names: Vec<Vec<u8>> = list.doomed.iter().map(|(name, _)| name.clone()).collect();
@@ -130,7 +125,7 @@ impl<'a> Listing<'a> {
         decisions: &[Decision],
         dry_run: bool,
     ) -> Self {
-        let zone = local_zone();
+        let zone = TimeZone::system();
         let total = decisions
             .iter()
             .filter(|decision| decision.kept.is_none())
