@@ -1,42 +1,41 @@
-//! Ends programs with SIGKILL at chosen system calls, by strace.
+//! Ends programs with SIGKILL at chosen system calls.
 //!
-//! strace counts calls per thread, so a sweep takes each system call by itself:
-//! a thread that makes few of them is reached as well. The kernel ends the
-//! program on entry of the call, so the call itself does not happen.
+//! The calls are those that change durable state: syncs, renames, unlinks, mkdirs, changes of a
+//! file's length. They are counted over all threads of the program, so a sweep over the count
+//! reaches every one of them, in whichever thread. The program dies on entry of the call, which
+//! does not happen any more.
 
-use crate::{Outcome, Run};
+use std::collections::BTreeMap;
 
-/// The system calls at which a repository changes its durable state.
-pub const DURABLE: [&str; 5] = [
-    "fsync,fdatasync,sync_file_range,syncfs",
-    "?rename,?renameat,renameat2",
-    "?unlink,unlinkat,?rmdir",
-    "?mkdir,mkdirat",
-    "ftruncate,?truncate,fallocate",
-];
+use crate::{Borg, Outcome, Run, Version};
 
-/// One place to die: the n-th call of a set of system calls in any one thread.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct KillPoint {
-    /// The system calls, as strace writes a set.
-    pub syscalls: &'static str,
-    /// Which call, counted from 1.
-    pub nth: u32,
-}
+const SCRIPT: &str = include_str!("kill.py");
 
-/// Runs the command and kills it at the point; an outcome with an exit code means that
-/// the program ended before it came there.
-pub fn at(run: Run, point: KillPoint) -> Outcome {
-    let KillPoint { syscalls, nth } = point;
+/// How many points in a row must not be reached before a full sweep ends: threads make their number vary.
+const MISSES: u32 = 3;
+
+/// Runs the command and kills it at its `nth` durable system call, counted from 1; an outcome
+/// with an exit code means that the program ended before it came there.
+pub fn at(run: Run, nth: u32) -> Outcome {
+    let python = Borg::official(Version::V14).python();
+    let nth = nth.to_string();
     run.under([
-        "strace".to_owned(),
-        "-f".to_owned(),
-        "-qq".to_owned(),
-        "-o/dev/null".to_owned(),
-        format!("-etrace={syscalls}"),
-        format!("-einject={syscalls}:signal=SIGKILL:when={nth}"),
+        python.as_os_str(),
+        "-c".as_ref(),
+        SCRIPT.as_ref(),
+        nth.as_ref(),
     ])
     .go()
+}
+
+/// Returns the system call at which [`at`] killed the program, when it did.
+pub fn reached(outcome: &Outcome) -> Option<String> {
+    let text = outcome.err();
+    let (_, call) = text
+        .trim_end()
+        .rsplit_once("killed at ")
+        .filter(|_| outcome.was_killed())?;
+    Some(call.to_owned())
 }
 
 /// Which points of a sweep to take.
@@ -46,35 +45,26 @@ pub struct Sweep {
     pub step: u32,
     /// Begin with this call.
     pub first: u32,
-    /// Give up a set after this many points; a sweep that comes here is reported as incomplete.
-    pub limit: u32,
 }
 
 impl Sweep {
     /// Every single call.
-    pub const FULL: Sweep = Sweep {
-        step: 1,
-        first: 1,
-        limit: 2000,
-    };
+    pub const FULL: Sweep = Sweep { step: 1, first: 1 };
 
-    /// Kills `attempt`'s run at one point after the other, for each set of [`DURABLE`], until the
-    /// program ends before the point is reached. `attempt` prepares a fresh state, calls [`at`] and
-    /// judges the result; it returns whether the program was killed. Returns the number of kills.
-    pub fn over(self, mut attempt: impl FnMut(KillPoint) -> bool) -> u32 {
-        let mut kills = 0;
-        for syscalls in DURABLE {
-            let mut nth = self.first;
-            let mut taken = 0;
-            while attempt(KillPoint { syscalls, nth }) {
-                nth += self.step;
-                taken += 1;
-                assert!(
-                    taken < self.limit,
-                    "more than {taken} calls of {syscalls}: sweep incomplete"
-                );
+    /// Kills `attempt`'s run at one point after the other, until the program ends before the point
+    /// is reached. `attempt` prepares a fresh state, calls [`at`] with the number and judges the
+    /// result; it returns the outcome. Returns how often the program was killed at which call.
+    pub fn over(self, mut attempt: impl FnMut(u32) -> Outcome) -> BTreeMap<String, u32> {
+        let mut kills = BTreeMap::new();
+        let (mut nth, mut misses) = (self.first, 0);
+        while misses < if self.step == 1 { MISSES } else { 1 } {
+            if let Some(call) = reached(&attempt(nth)) {
+                *kills.entry(call).or_insert(0) += 1;
+                misses = 0;
+            } else {
+                misses += 1;
             }
-            kills += taken;
+            nth += self.step;
         }
         kills
     }

@@ -222,8 +222,10 @@ impl Run {
 
 impl std::fmt::Display for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for word in &self.wrapper {
-            write!(f, "{} ", word.display())?;
+        // A wrapper may be a whole script: its name says enough.
+        let words = self.wrapper.iter().map(|word| word.display().to_string());
+        for word in words.filter(|word| !word.contains('\n')) {
+            write!(f, "{word} ")?;
         }
         write!(f, "{}", self.program.display())?;
         self.arguments

@@ -371,5 +371,104 @@ mod tests {
         assert_eq!(tree.get("fifo").unwrap().kind, Kind::Fifo);
         assert!(tree.get("bin/sparse").unwrap().sparse);
         assert_eq!(tree.get("suid").unwrap().mode, 0o4755);
+        assert_ne!(tree.get("log/app.log").unwrap().mtime.1 % 1000, 0);
+    }
+
+    #[test]
+    fn the_tree_has_owners_devices_attributes_and_flags() {
+        if !is_root() {
+            eprintln!("left out: owners and devices need root");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        create(directory.path(), 7);
+        let tree = Tree::read(directory.path());
+        let get = |path: &str| tree.get(path).unwrap();
+        assert_eq!(get("owned-unnamed").owner, (4711, 4712));
+        assert_eq!(get("symlink").owner, (33, 33));
+        assert_eq!(get("character-device").kind, Kind::CharacterDevice);
+        assert_eq!(get("block-device").rdev, makedev(7, 300));
+        assert_eq!(get("with-xattrs").xattrs.len(), 3);
+        assert_eq!(get("empty").xattrs.len(), 1);
+        let list = |path: &str, name: &[u8]| get(path).xattrs.get(name).map(Vec::len);
+        assert_eq!(
+            list("with-acl", b"system.posix_acl_access"),
+            Some(4 + 5 * 8)
+        );
+        assert_eq!(
+            list("with-default-acl", b"system.posix_acl_default"),
+            Some(4 + 5 * 8)
+        );
+        assert_eq!(get("nodump").flags, IFlags::NODUMP.bits());
+    }
+
+    /// What a backup could bring back wrongly, done to a fresh tree.
+    type Harm = fn(&Path);
+
+    const HARMS: [(&str, Harm); 12] = [
+        ("one-byte\": content", |root| {
+            fs::write(root.join("one-byte"), b"y").unwrap()
+        }),
+        ("suid\": mode", |root| {
+            fs::set_permissions(root.join("suid"), fs::Permissions::from_mode(0o755)).unwrap()
+        }),
+        ("symlink\": owner", |root| {
+            lchown(root.join("symlink"), Some(34), None).unwrap()
+        }),
+        ("bin\": mtime", |root| {
+            set_mtime(&root.join("bin"), 1_600_000_000, 7)
+        }),
+        ("empty-file\": size", |root| {
+            fs::write(root.join("empty-file"), b"1").unwrap()
+        }),
+        ("dangling\": target", |root| {
+            fs::remove_file(root.join("dangling")).unwrap();
+            symlink("elsewhere", root.join("dangling")).unwrap();
+        }),
+        ("block-device\": rdev", |root| {
+            fs::remove_file(root.join("block-device")).unwrap();
+            let mode = Mode::from_bits_truncate(0o640);
+            let path = root.join("block-device");
+            mknodat(CWD, path, FileType::BlockDevice, mode, makedev(7, 44)).unwrap();
+        }),
+        ("with-xattrs\": xattrs", |root| {
+            rustix::fs::removexattr(root.join("with-xattrs"), "user.empty").unwrap()
+        }),
+        ("with-default-acl\": xattrs", |root| {
+            let path = root.join("with-default-acl");
+            rustix::fs::removexattr(path, "system.posix_acl_default").unwrap();
+        }),
+        ("other-name\": hardlink_of", |root| {
+            fs::remove_file(root.join("other-name")).unwrap();
+            fs::write(root.join("other-name"), b"three names").unwrap();
+        }),
+        ("nodump\": flags", |root| {
+            let file = File::open(root.join("nodump")).unwrap();
+            ioctl_setflags(&file, ioctl_getflags(&file).unwrap() & !IFlags::NODUMP).unwrap();
+        }),
+        ("fifo\": kind", |root| {
+            fs::remove_file(root.join("fifo")).unwrap();
+            fs::write(root.join("fifo"), b"").unwrap();
+        }),
+    ];
+
+    #[test]
+    fn every_kind_of_harm_is_seen_by_the_comparison() {
+        if !is_root() {
+            eprintln!("left out: owners and devices need root");
+            return;
+        }
+        for (expected, harm) in HARMS {
+            let directory = tempfile::tempdir().unwrap();
+            let root = directory.path().join("tree");
+            create(&root, 7);
+            let before = Tree::read(&root);
+            harm(&root);
+            let found = before.differences(&Tree::read(&root));
+            assert!(
+                found.iter().any(|line| line.contains(expected)),
+                "{expected}: {found:?}"
+            );
+        }
     }
 }

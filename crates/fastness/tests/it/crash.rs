@@ -1,14 +1,14 @@
 //! SIGKILL at any moment costs nothing that was committed, and the next run needs no help.
 //!
 //! Each attempt starts from the same repository and home, runs one command until it
-//! is killed at a system call or at a random time, and lets official Borg judge.
+//! is killed at a durable system call or at a random time, and lets official Borg judge.
 //! The short form takes a few points of each sweep; `FASTNESS_LONG=1` takes all of
-//! them, and 300 random moments for each command.
+//! them, and 300 random moments for each command. What was killed where is printed.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-use fastness_testkit::kill::{self, KillPoint, Sweep};
+use fastness_testkit::kill::{self, Sweep};
 use fastness_testkit::{Borg, NonceLedger, Outcome, Run, Sandbox, long, source_tree};
 
 use crate::{ours, reference};
@@ -16,6 +16,8 @@ use crate::{ours, reference};
 /// A command to be killed, and what must be there whether it came to its end or not.
 struct Operation {
     arguments: &'static [&'static str],
+    /// The next run, when it is not the same command.
+    again: Option<&'static [&'static str]>,
     /// Committed archives that the command does not touch.
     survivors: &'static [&'static str],
     /// Whether it starts from a damaged repository, which only its end makes clean.
@@ -24,26 +26,51 @@ struct Operation {
 
 const CREATE: Operation = Operation {
     arguments: &["create", "repository::fresh", "source"],
+    again: None,
+    survivors: &["one", "two", "three"],
+    repairs: false,
+};
+/// Commits unfinished archives on its way, with an unfinished file in each.
+const CHECKPOINTS: Operation = Operation {
+    arguments: &[
+        "create",
+        "--checkpoint-interval",
+        "1",
+        "--chunker-params",
+        "12,16,14,4095",
+        "--content-from-command",
+        "repository::fresh",
+        "--",
+        "sh",
+        "-c",
+        "cat source/bin/random; sleep 1.1; cat source/log/app.log; head -c 900000 source/bin/repeated; \
+         sleep 1.1; cat source/many/*",
+    ],
+    again: Some(&["create", "repository::fresh", "source"]),
     survivors: &["one", "two", "three"],
     repairs: false,
 };
 const DELETE: Operation = Operation {
     arguments: &["delete", "repository::two"],
+    again: None,
     survivors: &["one", "three"],
     repairs: false,
 };
 const PRUNE: Operation = Operation {
     arguments: &["prune", "--keep-last", "1", "repository"],
+    again: None,
     survivors: &["three"],
     repairs: false,
 };
 const COMPACT: Operation = Operation {
     arguments: &["compact", "--threshold", "0", "repository"],
+    again: None,
     survivors: &["one", "two", "three"],
     repairs: false,
 };
 const REPAIR: Operation = Operation {
     arguments: &["check", "--repair", "repository"],
+    again: None,
     survivors: &["one", "two", "three"],
     repairs: true,
 };
@@ -106,51 +133,51 @@ impl Stage {
         }
     }
 
-    fn command(&self, operation: &Operation) -> Run {
-        let run = self.sandbox.command(&self.borg).args(operation.arguments);
+    fn command(&self, arguments: &[&str]) -> Run {
+        let run = self.sandbox.command(&self.borg).args(arguments);
         run.env("BORG_CHECK_I_KNOW_WHAT_I_AM_DOING", "YES")
             .env("BORG_EXIT_CODES", "legacy")
     }
 
-    /// Kills one run and judges what it left; returns whether it was killed before its end.
+    /// Kills one run and judges what it left; returns how that run ended.
     fn attempt(
         &mut self,
         operation: &Operation,
         about: &str,
         kill: impl Fn(Run) -> Outcome,
-    ) -> bool {
+    ) -> Outcome {
         self.reset();
-        let outcome = kill(self.command(operation));
-        let killed = outcome.was_killed();
-        if !killed {
-            let _ = outcome.ok();
+        let outcome = kill(self.command(operation.arguments));
+        if !outcome.was_killed() {
+            let _ = outcome.clone().ok();
         }
         // Borg 1.4.5 itself fails here: while it repairs, it goes on counting from whatever it decrypted last.
         if !operation.repairs || self.borg.label() == "ours" {
             self.no_counter_is_used_twice();
         }
         if !operation.repairs {
-            self.judge(operation, about);
+            self.judge(operation.survivors, about);
         }
         // The same command again, without manual help: a create may have come to its end already.
-        let again = self.command(operation).go().tidy();
+        let again = operation.again.unwrap_or(operation.arguments);
+        let again = self.command(again).go().tidy();
         if again.code() != 0 {
             // It may have come to its end the first time.
             let text = again.err();
             let done = text.contains("already exists") || text.contains("not found");
             assert!(done, "{about}: again: {again}");
         }
-        self.judge(operation, about);
-        killed
+        self.judge(operation.survivors, about);
+        outcome
     }
 
     /// Official Borg finds the repository clean and every survivor complete: it says which it analyzed.
-    fn judge(&self, operation: &Operation, about: &str) {
+    fn judge(&self, survivors: &[&str], about: &str) {
         let arguments = ["check", "--verify-data", "--verbose", "repository"];
         let check = self.sandbox.run(&self.reference, &arguments);
         assert_eq!(check.code(), 0, "{about}: {check}");
         let text = check.err();
-        for archive in operation.survivors {
+        for archive in survivors {
             let analyzed = text.contains(&format!("Analyzing archive {archive} ("));
             assert!(analyzed, "{about}: {archive} is lost: {check}");
         }
@@ -185,18 +212,15 @@ fn killed_at_system_calls(operation: &Operation) {
     let sweep = if long() {
         Sweep::FULL
     } else {
-        Sweep {
-            step: 5,
-            first: 2,
-            limit: 2000,
-        }
+        Sweep { step: 7, first: 2 }
     };
-    let kills = sweep.over(|point: KillPoint| {
-        let about = format!("{:?} killed at {point:?}", operation.arguments);
-        stage.attempt(operation, &about, |run| kill::at(run, point))
+    let kills = sweep.over(|nth| {
+        let about = format!("{:?} killed at durable call {nth}", operation.arguments);
+        stage.attempt(operation, &about, |run| kill::at(run, nth))
     });
+    eprintln!("{:?}: killed at {kills:?}", operation.arguments);
     assert!(
-        kills > 0,
+        !kills.is_empty(),
         "nothing was killed: does the program change anything?"
     );
 }
@@ -204,19 +228,27 @@ fn killed_at_system_calls(operation: &Operation) {
 fn killed_at_random_moments(operation: &Operation, seed: u64) {
     let mut stage = Stage::new(operation.repairs);
     let start = Instant::now();
-    let _ = stage.command(operation).go().ok();
-    let usual = start.elapsed();
+    let _ = stage.command(operation.arguments).go().ok();
+    let mut usual = start.elapsed();
     let mut random = source_tree::Bytes::new(seed);
-    for number in 0..if long() { 300 } else { 3 } {
-        let delay = usual.mul_f64((random.number() % 1000) as f64 / 950.0);
-        let about = format!(
-            "{:?} killed after {delay:?} (moment {number})",
-            operation.arguments
-        );
-        stage.attempt(operation, &about, |run| {
-            run.killed_after(delay.max(Duration::from_micros(100))).go()
-        });
+    let (wanted, mut kills, mut attempts) = (if long() { 300 } else { 3 }, 0, 0);
+    while kills < wanted {
+        attempts += 1;
+        assert!(attempts < 10 * wanted, "{usual:?} is too late to kill it");
+        let delay = usual.mul_f64((random.number() % 1000) as f64 / 1000.0);
+        let delay = delay.max(Duration::from_micros(100));
+        let about = format!("{:?} killed after {delay:?}", operation.arguments);
+        let outcome = stage.attempt(operation, &about, |run| run.killed_after(delay).go());
+        if outcome.was_killed() {
+            kills += 1;
+        } else {
+            usual = usual.min(delay);
+        }
     }
+    eprintln!(
+        "{:?}: killed at {kills} random moments in {attempts} attempts",
+        operation.arguments
+    );
 }
 
 macro_rules! operations {
@@ -239,8 +271,70 @@ macro_rules! operations {
 
 operations! {
     create: CREATE, 1;
+    create_with_checkpoints: CHECKPOINTS, 6;
     delete: DELETE, 2;
     prune: PRUNE, 3;
     compact: COMPACT, 4;
     check_repair: REPAIR, 5;
+}
+
+/// One program is killed, the other goes on, and then the other way round, on the same repository.
+#[test]
+fn two_programs_killed_in_turn_lose_nothing() {
+    let mut stage = Stage::new(false);
+    let (ours, reference) = (ours(), reference());
+    let mut random = source_tree::Bytes::new(7);
+    let rounds = if long() { 60 } else { 8 };
+    let (mut kills, mut last) = (0, "one".to_owned());
+    for round in 0..rounds {
+        let (killed, other) = if round % 2 == 0 {
+            (&ours, &reference)
+        } else {
+            (&reference, &ours)
+        };
+        source_tree::change(&stage.sandbox.path("source"), 20 + round);
+        let outcome = stage.killed_somewhere(killed, round, &last, &mut random);
+        kills += u32::from(outcome.was_killed());
+        stage.ledger.observe(&stage.sandbox.path("repository"));
+        last = format!("other-{round}");
+        let archive = format!("repository::{last}");
+        let create = ["create", &archive, "source"];
+        let _ = stage.sandbox.run(other, &create).ok();
+        stage.ledger.observe(&stage.sandbox.path("repository"));
+        let about = format!("round {round}: {} killed: {outcome}", killed.label());
+        stage.judge(&["one", "two", "three", &last], &about);
+    }
+    eprintln!("killed in turn: {kills} of {rounds} rounds");
+}
+
+impl Stage {
+    /// Starts a command that changes the repository and kills it at some durable call or moment.
+    fn killed_somewhere(
+        &self,
+        borg: &Borg,
+        round: u64,
+        last: &str,
+        random: &mut source_tree::Bytes,
+    ) -> Outcome {
+        let (fresh, last) = (
+            format!("repository::killed-{round}"),
+            format!("repository::{last}"),
+        );
+        let commands: [&[&str]; 4] = [
+            &["create", &fresh, "source"],
+            &["compact", "--threshold", "0", "repository"],
+            &["delete", &last],
+            &["prune", "-a", "other-*", "--keep-last", "2", "repository"],
+        ];
+        let command = commands[(round / 2 % 4) as usize];
+        let run = self.sandbox.command(borg).args(command);
+        let number = random.number();
+        if number.is_multiple_of(3) {
+            let start_up = if borg.is_official() { 450 } else { 0 };
+            let delay = Duration::from_millis(start_up + number / 3 % 150);
+            run.killed_after(delay).go()
+        } else {
+            kill::at(run, 1 + (number / 3 % 14) as u32)
+        }
+    }
 }

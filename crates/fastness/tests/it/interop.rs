@@ -3,7 +3,7 @@
 //! Official Borg and ours share the repository, the key files and the security
 //! directory of one sandbox, as on a machine where both are installed.
 
-use fastness_testkit::{Borg, NonceLedger, Sandbox, Tree, Version, long, source_tree};
+use fastness_testkit::{Borg, NonceLedger, Sandbox, Tree, Version, source_tree};
 use serde_json::Value;
 
 use crate::ours;
@@ -217,16 +217,12 @@ macro_rules! modes {
 
             #[test]
             fn twenty_turns_with_1_4_stay_clean() {
-                if long() || $mode == "repokey-blake2" {
-                    taking_turns($mode, Version::V14);
-                }
+                taking_turns($mode, Version::V14);
             }
 
             #[test]
             fn twenty_turns_with_1_2_stay_clean() {
-                if long() || $mode == "keyfile" {
-                    taking_turns($mode, Version::V12);
-                }
+                taking_turns($mode, Version::V12);
             }
         }
     )*};
