@@ -26,6 +26,7 @@ pub mod placeholder;
 pub mod reporter;
 pub mod selection;
 pub mod signals;
+pub mod tar_stream;
 pub mod totals;
 pub mod world;
 

@@ -21,6 +21,7 @@ pub mod prune;
 pub mod security;
 pub mod select;
 pub mod session;
+pub mod tar;
 pub mod tasks;
 pub mod times;
 pub mod world;

@@ -191,6 +191,16 @@ fn nanoseconds(seconds: i64, nanoseconds: u32) -> i64 {
         .saturating_add(i64::from(nanoseconds))
 }
 
+/// Returns the major and the minor number in a device number.
+pub fn device_numbers(device: u64) -> (u32, u32) {
+    (rustix::fs::major(device), rustix::fs::minor(device))
+}
+
+/// Returns the device number made of a major and a minor number.
+pub fn device_number(major: u32, minor: u32) -> u64 {
+    rustix::fs::makedev(major, minor)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

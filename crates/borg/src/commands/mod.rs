@@ -9,6 +9,7 @@ pub mod check;
 pub mod compact;
 pub mod create;
 pub mod delete;
+pub mod export_tar;
 pub mod extract;
 pub mod help;
 pub mod info;
@@ -143,6 +144,7 @@ pub static COMMANDS: &[Entry] = &[
     Entry::new::<compact::Compact>(&["compact"]),
     Entry::new::<create::Create>(&["create"]),
     Entry::new::<delete::Delete>(&["delete"]),
+    Entry::new::<export_tar::ExportTar>(&["export-tar"]).without_lock(),
     Entry::new::<extract::Extract>(&["extract"]).without_lock(),
     Entry::new::<help::Help>(&["help"]),
     Entry::new::<info::Info>(&["info"]).without_lock(),
@@ -201,6 +203,9 @@ mod tests {
     fn every_command_has_a_sound_parser() {
         init::Init::command().disable_help_flag(true).debug_assert();
         create::Create::command()
+            .disable_help_flag(true)
+            .debug_assert();
+        export_tar::ExportTar::command()
             .disable_help_flag(true)
             .debug_assert();
         extract::Extract::command()

@@ -7,8 +7,8 @@
 
 mod crew;
 mod files;
-mod links;
-mod walk;
+pub(crate) mod links;
+pub(crate) mod walk;
 
 use std::io::Write;
 use std::path::Path;

@@ -22,6 +22,7 @@ use crate::error::{EngineError, SourceError};
 use crate::event::{Event, Level, Monitor, Warning};
 use crate::objects::ContentReader;
 use crate::parallel::ordered;
+use crate::select::patterns::PatternMatcher;
 use crate::session::Session;
 
 /// Files of up to this size are written whole, several in one job.
@@ -89,7 +90,7 @@ pub(super) fn extract(
         walk.finish()
     })?;
     progress.finish();
-    warn_of_unmatched(options, monitor);
+    warn_of_unmatched(&options.patterns, monitor);
     Ok(())
 }
 
@@ -181,8 +182,8 @@ impl<'a> Progress<'a> {
     }
 }
 
-fn warn_of_unmatched(options: &ExtractOptions, monitor: &dyn Monitor) {
-    for pattern in options.patterns.unmatched_include_paths() {
+pub(crate) fn warn_of_unmatched(patterns: &PatternMatcher, monitor: &dyn Monitor) {
+    for pattern in patterns.unmatched_include_paths() {
         let pattern = String::from_utf8_lossy(pattern);
         monitor.event(Event::Warning(Warning {
             msgid: "IncludePatternNeverMatchedWarning",
@@ -191,12 +192,12 @@ fn warn_of_unmatched(options: &ExtractOptions, monitor: &dyn Monitor) {
     }
 }
 
-fn list(monitor: &dyn Monitor, path: &[u8]) {
+pub(crate) fn list(monitor: &dyn Monitor, path: &[u8]) {
     monitor.log(Level::Info, "borg.output.list", shown(path));
 }
 
 /// A path as people see it: what is no text becomes question marks.
-fn shown(path: &[u8]) -> String {
+pub(crate) fn shown(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len());
     for chunk in path.utf8_chunks() {
         text.push_str(chunk.valid());
@@ -511,7 +512,7 @@ pub(super) fn extract_to(
     })?;
     write_out(session, &waiting, options.threads, output)?;
     progress.finish();
-    warn_of_unmatched(options, monitor);
+    warn_of_unmatched(&options.patterns, monitor);
     output
         .flush()
         .map_err(|error| EngineError::Other(format!("stdout: {error}")))
