@@ -4,7 +4,6 @@
 //! those of Borg 1.4.5; run with it as the candidate, the table proves itself.
 
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use fastness_testkit::{Borg, Exit, Outcome, RamDisk, Run, Sandbox, forge, is_root, source_tree};
@@ -195,46 +194,6 @@ fn accidents_leave_the_repository_clean() {
         let _ = stage.run(case, "legacy");
         is_clean(&stage.sandbox, "repository", case.name);
     }
-}
-
-#[test]
-fn a_lock_held_by_a_living_process_is_respected_and_a_dead_ones_is_not() {
-    let stage = Stage::new();
-    let holder = stage.sandbox.command(&reference()).args([
-        "with-lock",
-        "repository",
-        "sh",
-        "-c",
-        "echo held; sleep 60",
-    ]);
-    let mut child = holder.spawn();
-    let mut word = [0; 5];
-    child
-        .stdout
-        .as_mut()
-        .expect("stdout is piped")
-        .read_exact(&mut word)
-        .unwrap();
-    for (arguments, code) in [
-        (["create", "repository::x", "source"].as_slice(), 73),
-        (&["list", "repository"], 73),
-    ] {
-        let (command, arguments) = arguments.split_first().expect("a command");
-        let run = stage
-            .sandbox
-            .command(&ours())
-            .args(["--log-json", "--lock-wait", "1", *command])
-            .args(arguments);
-        let outcome = run.env("BORG_EXIT_CODES", "modern").go().exits(code);
-        assert_eq!(outcome.message_ids(), ["LockTimeout"], "{outcome}");
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let _ = stage
-        .sandbox
-        .run(&ours(), &["create", "repository::x", "source"])
-        .ok();
-    is_clean(&stage.sandbox, "repository", "after a dead process's lock");
 }
 
 #[test]

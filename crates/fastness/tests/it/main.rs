@@ -17,6 +17,7 @@ mod crash;
 mod golden;
 mod hostile;
 mod interop;
+mod locks;
 mod tar;
 
 use std::path::Path;
