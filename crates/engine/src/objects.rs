@@ -12,7 +12,9 @@ use fastness_format::item::ChunkRef;
 use fastness_repository::{Repository, RepositoryError};
 
 use crate::error::EngineError;
+
 use crate::keys::NonceAllocator;
+use crate::shelf::Shelf;
 use crate::world::{Random, random_fraction};
 
 /// The longest plaintext an object may have: metadata deduplicates and compresses, so that it can
@@ -135,15 +137,19 @@ pub fn seal_object(
     Ok(crypto.seal(object, counter))
 }
 
-/// Reads content chunks, several at a time: MACs and ids are computed in SIMD lanes.
+/// Reads content chunks, several at a time: MACs and ids are computed in SIMD lanes, and the
+/// memory of one call serves the next.
 #[derive(Default)]
 pub struct ContentReader {
     decompressor: Decompressor,
+    stored: Vec<Vec<u8>>,
+    contents: Vec<Vec<u8>>,
     ids: Vec<ChunkId>,
+    shelf: Shelf,
 }
 
 impl ContentReader {
-    /// Reads chunks and returns their data in order.
+    /// Reads chunks and lends their data, in order, until the next call.
     ///
     /// # Errors
     /// When one is missing, damaged, or has another length than its reference says.
@@ -152,39 +158,59 @@ impl ContentReader {
         repository: &dyn Repository,
         crypto: &Crypto,
         chunks: &[ChunkRef],
+    ) -> Result<&[Vec<u8>], ObjectError> {
+        self.shelf.put_all(&mut self.contents);
+        let read = self.read_all(repository, crypto, chunks);
+        self.shelf.put_all(&mut self.stored);
+        read?;
+        Ok(&self.contents)
+    }
+
+    /// As [`ContentReader::read`], and gives the data away.
+    ///
+    /// # Errors
+    /// As [`ContentReader::read`].
+    pub fn take(
+        &mut self,
+        repository: &dyn Repository,
+        crypto: &Crypto,
+        chunks: &[ChunkRef],
     ) -> Result<Vec<Vec<u8>>, ObjectError> {
-        let ids: Vec<ChunkId> = chunks.iter().map(|chunk| chunk.id).collect();
-        let mut stored = Vec::with_capacity(chunks.len());
-        for object in repository.get_many(&ids) {
-            stored.push(object?);
+        self.read(repository, crypto, chunks)?;
+        Ok(std::mem::take(&mut self.contents))
+    }
+
+    fn read_all(
+        &mut self,
+        repository: &dyn Repository,
+        crypto: &Crypto,
+        chunks: &[ChunkRef],
+    ) -> Result<(), ObjectError> {
+        for chunk in chunks {
+            let shelf = &mut self.shelf;
+            let object = repository.get_with(&chunk.id, &mut |bytes| shelf.take(bytes))?;
+            self.stored.push(object);
         }
-        let opened = crypto.open_many(&mut stored);
-        let mut contents = Vec::with_capacity(chunks.len());
-        for ((chunk, object), opened) in chunks.iter().zip(stored).zip(opened) {
+        let opened = crypto.open_many(&mut self.stored);
+        for ((chunk, object), opened) in chunks.iter().zip(&self.stored).zip(opened) {
             let id = chunk.id;
             opened.map_err(|source| ObjectError::Envelope { id, source })?;
             let payload = object.get(crypto.overhead()..).unwrap_or_default();
-            let mut data = Vec::new();
-            self.decompressor
-                .decompress(
-                    payload,
-                    Some(chunk.size as usize),
-                    MAX_PLAINTEXT_BYTES,
-                    &mut data,
-                )
-                .map_err(|source| ObjectError::Compression { id, source })?;
-            contents.push(data);
+            let size = chunk.size as usize;
+            let mut data = self.shelf.take(size);
+            let result =
+                self.decompressor
+                    .decompress(payload, Some(size), MAX_PLAINTEXT_BYTES, &mut data);
+            self.contents.push(data);
+            result.map_err(|source| ObjectError::Compression { id, source })?;
         }
-        let data: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
+        let data: Vec<&[u8]> = self.contents.iter().map(Vec::as_slice).collect();
         self.ids.clear();
         crypto.ids(&data, &mut self.ids);
-        match ids
-            .iter()
-            .zip(&self.ids)
-            .find(|(id, computed)| id != computed)
-        {
-            Some((id, _)) => Err(ObjectError::Identity(*id)),
-            None => Ok(contents),
+        let mut pairs = chunks.iter().zip(&self.ids);
+        match pairs.find(|(chunk, computed)| chunk.id != **computed) {
+            Some((chunk, _)) => Err(ObjectError::Identity(chunk.id)),
+            None => Ok(()),
         }
     }
 }

@@ -15,6 +15,27 @@ pub fn ordered<I, O, E>(
     window: usize,
     inputs: impl Iterator<Item = I>,
     map: impl Fn(I) -> O + Sync,
+    consume: impl FnMut(O) -> Result<(), E>,
+) -> Result<(), E>
+where
+    I: Send,
+    O: Send,
+{
+    let map = |(): &mut (), input| map(input);
+    ordered_with(threads, window, inputs, || (), map, consume)
+}
+
+/// As [`ordered`], with something of its own for each thread, made by `equip`: buffers and the
+/// like, which are used for one input after the other.
+///
+/// # Errors
+/// The first error of `consume`; nothing more is begun then.
+pub fn ordered_with<I, O, E, S>(
+    threads: usize,
+    window: usize,
+    inputs: impl Iterator<Item = I>,
+    equip: impl Fn() -> S + Sync,
+    map: impl Fn(&mut S, I) -> O + Sync,
     mut consume: impl FnMut(O) -> Result<(), E>,
 ) -> Result<(), E>
 where
@@ -22,8 +43,9 @@ where
     O: Send,
 {
     if threads < 2 {
+        let mut own = equip();
         for input in inputs {
-            consume(map(input))?;
+            consume(map(&mut own, input))?;
         }
         return Ok(());
     }
@@ -34,10 +56,12 @@ where
         // Owned in here: the workers end when it is dropped, and the scope waits for them.
         let to_workers = to_workers;
         for _ in 0..threads {
-            let (inbox, to_consumer, map) = (inbox.clone(), to_consumer.clone(), &map);
+            let (inbox, to_consumer) = (inbox.clone(), to_consumer.clone());
+            let (equip, map) = (&equip, &map);
             scope.spawn(move || {
+                let mut own = equip();
                 for (index, input) in inbox {
-                    if to_consumer.send((index, map(input))).is_err() {
+                    if to_consumer.send((index, map(&mut own, input))).is_err() {
                         return;
                     }
                 }

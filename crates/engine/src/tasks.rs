@@ -112,6 +112,11 @@ impl<T> TaskQueue<T> {
         }
     }
 
+    /// Takes a task if there is one.
+    pub fn try_pop(&self) -> Option<T> {
+        lock(&self.waiting).next()
+    }
+
     /// Takes a task that is not bulky, if there is one.
     pub fn try_pop_light(&self) -> Option<T> {
         lock(&self.waiting).next_light()

@@ -56,6 +56,9 @@ pub struct CheckOptions {
     pub max_duration: Option<Duration>,
 }
 
+/// Gives buffers for values of so many bytes.
+pub type Room<'a> = dyn FnMut(usize) -> Vec<u8> + 'a;
+
 /// A transactional store of objects.
 ///
 /// Methods that take `&self` may be called by many threads at once. Errors of the methods that
@@ -72,7 +75,16 @@ pub trait Repository: Send + Sync {
     /// # Errors
     /// [`RepositoryError::ObjectNotFound`], [`RepositoryError::Integrity`] when its checksum is
     /// wrong, or what makes reading impossible.
-    fn get(&self, id: &ChunkId) -> Result<Vec<u8>>;
+    fn get(&self, id: &ChunkId) -> Result<Vec<u8>> {
+        self.get_with(id, &mut Vec::with_capacity)
+    }
+
+    /// As [`Repository::get`], into a buffer that `room` gives for so many bytes; what is in it is
+    /// dropped. Memory that was used before costs the system less than fresh memory.
+    ///
+    /// # Errors
+    /// As [`Repository::get`].
+    fn get_with(&self, id: &ChunkId, room: &mut Room<'_>) -> Result<Vec<u8>>;
 
     /// Reads several objects; the results are in the order of the ids.
     fn get_many(&self, ids: &[ChunkId]) -> Vec<Result<Vec<u8>>> {

@@ -8,8 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::path::{Path, PathBuf};
 
-use fastness_sys::sync;
-use rustix::buffer::spare_capacity;
+use fastness_sys::{file, sync};
 use rustix::fs::Advice;
 
 use crate::error::{RepositoryError, Result};
@@ -78,23 +77,15 @@ pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
 
 /// Reads into the spare room of `buffer` until it has `len` bytes or the file ends.
 pub(crate) fn read_at(
-    file: &File,
+    from: &File,
     path: &Path,
     offset: u64,
     len: usize,
     buffer: &mut Vec<u8>,
 ) -> Result<()> {
-    let start = buffer.len();
+    // A buffer that was used before may have far more room than is wanted.
     buffer.reserve_exact(len);
-    while buffer.len() - start < len {
-        let at = offset + (buffer.len() - start) as u64;
-        match rustix::io::pread(file, spare_capacity(buffer), at) {
-            Ok(0) => break,
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(failed("read", path)(errno.into())),
-        }
-    }
-    buffer.truncate(start + len);
+    file::read_full_at(from, offset, buffer, len).map_err(failed("read", path))?;
     Ok(())
 }
 

@@ -1,29 +1,25 @@
 //! Reading every object: in the order of the log, on all cores, each byte once.
 //!
-//! A thread takes a few neighbours at a time: it fetches them, opens them side by side, then
-//! decompresses and hashes. How many are in memory at once is bounded by their bytes.
+//! A thread takes a few neighbours at a time and sends them through its conveyor: only few objects
+//! are in memory at once.
 
 use std::cell::Cell;
-use std::ops::Range;
 
-use fastness_format::compress::{Decompressor, Method};
 use fastness_format::crypto::Crypto;
 use fastness_format::id::ChunkId;
 use fastness_repository::{Repository, RepositoryError};
 
 use super::{Checker, damage_or_failure};
+use crate::conveyor::Conveyor;
 use crate::error::EngineError;
 use crate::event::{Event, Level};
-use crate::objects::{MAX_PLAINTEXT_BYTES, ObjectError, read_object};
-use crate::parallel::ordered;
+use crate::objects::{ObjectError, read_object};
+use crate::parallel::ordered_with;
 
 const PROGRESS: &str = "check.verify_data";
 
 /// Neighbours that a thread takes at a time.
-const GROUP: usize = 16;
-/// Bytes of stored objects, and of their data, that a thread has in memory before it goes on to
-/// the next step; one object may be longer.
-const BATCH_BYTES: usize = 6 << 20;
+const GROUP: usize = 32;
 /// Ids fetched from the repository at a time.
 const PAGE: usize = 4096;
 
@@ -52,11 +48,12 @@ pub(super) fn inspect_all<R: Send>(
         ended: false,
         failed: &failed,
     };
-    ordered(
+    ordered_with(
         threads,
         threads + 1,
         groups,
-        |ids| inspect_group(repository, crypto, &ids, &inspect),
+        || Conveyor::new(repository, crypto),
+        |conveyor, ids| inspect_group(conveyor, ids, &inspect),
         |group| group.into_iter().try_for_each(&mut consume),
     )?;
     failed.take().map_or(Ok(()), |error| Err(error.into()))
@@ -91,164 +88,39 @@ impl Iterator for Groups<'_> {
 }
 
 fn inspect_group<R>(
-    repository: &dyn Repository,
-    crypto: &Crypto,
-    ids: &[ChunkId],
+    conveyor: &mut Conveyor<'_, usize>,
+    ids: Vec<ChunkId>,
     inspect: &impl Fn(&ChunkId, &[u8]) -> R,
 ) -> Vec<Inspected<R>> {
-    let mut reader = Reader {
-        crypto,
-        decompressor: Decompressor::new(),
-    };
-    let mut inspected = Vec::with_capacity(ids.len());
-    let mut fetched = Batch::default();
-    for id in ids {
-        match repository.get(id) {
-            Ok(stored) => {
-                fetched.bytes += stored.len();
-                fetched.ids.push(*id);
-                fetched.stored.push(stored);
-            }
-            Err(error) => {
-                // What came before is told of before.
-                reader.inspect(&mut fetched, inspect, &mut inspected);
-                inspected.push(Inspected {
-                    id: *id,
-                    next_counter: 0,
-                    result: Err(error.into()),
-                });
-            }
-        }
-        if fetched.bytes >= BATCH_BYTES {
-            reader.inspect(&mut fetched, inspect, &mut inspected);
-        }
-    }
-    reader.inspect(&mut fetched, inspect, &mut inspected);
-    inspected
-}
-
-/// Objects as they are stored.
-#[derive(Default)]
-struct Batch {
-    ids: Vec<ChunkId>,
-    stored: Vec<Vec<u8>>,
-    bytes: usize,
-}
-
-/// The data of an object.
-enum Plain {
-    /// Stored uncompressed: where it is in the stored object.
-    Within(Range<usize>),
-    Own(Vec<u8>),
-    Damaged(ObjectError),
-}
-
-impl Plain {
-    fn data<'a>(&'a self, stored: &'a [u8]) -> &'a [u8] {
-        match self {
-            Self::Within(range) => stored.get(range.clone()).unwrap_or_default(),
-            Self::Own(data) => data,
-            Self::Damaged(_) => &[],
-        }
-    }
-}
-
-struct Reader<'a> {
-    crypto: &'a Crypto,
-    decompressor: Decompressor,
-}
-
-impl Reader<'_> {
-    fn inspect<R>(
-        &mut self,
-        batch: &mut Batch,
-        inspect: &impl Fn(&ChunkId, &[u8]) -> R,
-        inspected: &mut Vec<Inspected<R>>,
-    ) {
-        let mut batch = std::mem::take(batch);
-        let counters: Vec<u64> = batch
-            .stored
-            .iter()
-            .map(|stored| crate::keys::nonce::after_manifest(self.crypto, stored))
-            .collect();
-        let opened = self.crypto.open_many(&mut batch.stored);
-        let mut objects = batch
-            .ids
-            .iter()
-            .zip(&batch.stored)
-            .zip(counters)
-            .zip(opened);
-        loop {
-            let mut some = Vec::with_capacity(batch.ids.len());
-            let mut bytes = 0;
-            for (((id, stored), counter), opened) in objects.by_ref() {
-                let plain = match opened {
-                    Ok(()) => self.decompress(id, stored),
-                    Err(source) => Plain::Damaged(ObjectError::Envelope { id: *id, source }),
-                };
-                if let Plain::Own(data) = &plain {
-                    bytes += data.len();
-                }
-                some.push((id, stored, counter, plain));
-                if bytes >= BATCH_BYTES {
-                    break;
-                }
-            }
-            if some.is_empty() {
-                return;
-            }
-            self.hash(some, inspect, inspected);
-        }
-    }
-
-    fn decompress(&mut self, id: &ChunkId, stored: &[u8]) -> Plain {
-        let begin = self.crypto.overhead();
-        let payload = stored.get(begin..).unwrap_or_default();
-        if Method::detect(payload) == Some(Method::None) {
-            return Plain::Within(begin + 2..stored.len());
-        }
-        let mut data = Vec::new();
-        match self
-            .decompressor
-            .decompress(payload, None, MAX_PLAINTEXT_BYTES, &mut data)
+    let mut inspected: Vec<(usize, Inspected<R>)> = Vec::with_capacity(ids.len());
+    let mut waiting = ids.into_iter().enumerate();
+    loop {
+        while conveyor.has_room()
+            && let Some((at, id)) = waiting.next()
         {
-            Ok(()) => Plain::Own(data),
-            Err(source) => Plain::Damaged(ObjectError::Compression { id: *id, source }),
+            conveyor.begin(at, id, None);
         }
-    }
-
-    fn hash<R>(
-        &self,
-        objects: Vec<(&ChunkId, &Vec<u8>, u64, Plain)>,
-        inspect: &impl Fn(&ChunkId, &[u8]) -> R,
-        inspected: &mut Vec<Inspected<R>>,
-    ) {
-        let hashed: Vec<&[u8]> = objects
-            .iter()
-            .map(|(_, stored, _, plain)| plain.data(stored))
-            .collect();
-        let mut actual = Vec::with_capacity(hashed.len());
-        self.crypto.ids(&hashed, &mut actual);
-        drop(hashed);
-        for ((id, stored, next_counter, plain), actual) in objects.into_iter().zip(actual) {
-            // The manifest is the one object that is not stored under its own hash.
-            let fits = *id == actual || *id == ChunkId::MANIFEST;
-            let result = match &plain {
-                Plain::Damaged(_) => Err(()),
-                sound if fits => Ok(inspect(id, sound.data(stored))),
-                _ => Err(()),
-            };
-            let result = result.map_err(|()| match plain {
-                Plain::Damaged(error) => error,
-                _ => ObjectError::Identity(*id),
-            });
-            inspected.push(Inspected {
-                id: *id,
-                next_counter,
+        let Some(outcome) = conveyor.finish_one() else {
+            break;
+        };
+        let id = outcome.id;
+        let result = outcome.result.map(|content| {
+            let seen = inspect(&id, content.data());
+            conveyor.recycle(content);
+            seen
+        });
+        inspected.push((
+            outcome.tag,
+            Inspected {
+                id,
+                next_counter: outcome.next_counter,
                 result,
-            });
-        }
+            },
+        ));
     }
+    // They were done in any order.
+    inspected.sort_unstable_by_key(|(at, _)| *at);
+    inspected.into_iter().map(|(_, one)| one).collect()
 }
 
 impl Checker<'_> {

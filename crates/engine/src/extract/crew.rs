@@ -14,12 +14,14 @@ use fastness_sys::beneath::Root;
 
 use super::files::{self, BigFile, Restored};
 use crate::attributes::Attributes;
+use crate::conveyor::Conveyor;
 use crate::error::EngineError;
-use crate::objects::ContentReader;
+use crate::objects::{ContentReader, ObjectError};
 use crate::tasks::{Budget, Priority, TaskQueue, lock};
 
-/// Bytes of content that may be under way.
-const CONTENT_BUDGET: usize = 24 << 20;
+/// Bytes of content that may wait or be under way. What waits is not in memory yet: this bounds how
+/// many files are open and how far the walk is ahead.
+const CONTENT_BUDGET: usize = 32 << 20;
 
 /// A small file, to be written whole.
 #[derive(Debug)]
@@ -37,33 +39,43 @@ pub struct SmallFile {
 pub enum Job {
     /// Writes small files.
     Files(Vec<SmallFile>),
-    /// Writes a piece of a big file.
-    Piece {
-        /// The file.
-        file: Arc<BigFile>,
-        /// Offset of the piece.
-        offset: u64,
-        /// Which of the chunks of the file's item.
-        chunks: std::ops::Range<usize>,
-    },
-    /// Reads and verifies chunks, for a dry run.
-    Verify(Vec<ChunkRef>),
+    /// Writes a chunk of a big file, or only verifies it.
+    Chunk(ChunkRef, Option<Target>),
+}
+
+/// Where a chunk belongs.
+#[derive(Debug)]
+pub struct Target {
+    /// The file.
+    pub file: Arc<BigFile>,
+    /// Offset of the chunk in it.
+    pub offset: u64,
 }
 
 impl Job {
-    fn chunks(&self) -> Vec<ChunkRef> {
-        match self {
-            Self::Files(files) => files
-                .iter()
-                .flat_map(|file| file.item.chunks.iter().flatten().copied())
-                .collect(),
-            Self::Piece { file, chunks, .. } => {
-                let all = file.item.chunks.as_deref().unwrap_or_default();
-                all.get(chunks.clone()).unwrap_or_default().to_vec()
-            }
-            Self::Verify(chunks) => chunks.clone(),
-        }
+    /// What it costs: its content, and something for jobs without.
+    fn cost(&self) -> usize {
+        let bytes = match self {
+            Self::Files(files) => files.iter().flat_map(SmallFile::chunks).map(length).sum(),
+            Self::Chunk(chunk, _) => length(chunk),
+        };
+        cost(bytes)
     }
+}
+
+impl SmallFile {
+    fn chunks(&self) -> impl Iterator<Item = &ChunkRef> {
+        self.item.chunks.iter().flatten()
+    }
+}
+
+/// Jobs without content cost something, too.
+fn cost(bytes: usize) -> usize {
+    bytes + 4096
+}
+
+fn length(chunk: &ChunkRef) -> usize {
+    chunk.size as usize
 }
 
 /// What workers need.
@@ -147,10 +159,7 @@ impl<'a> Crew<'a> {
     /// # Errors
     /// [`EngineError::Abandoned`] when a worker failed.
     pub fn hand_over(&self, job: Job) -> Result<(), EngineError> {
-        if !self
-            .content
-            .take(content_bytes(&job.chunks()), || self.failed())
-        {
+        if !self.content.take(job.cost(), || self.failed()) {
             return Err(EngineError::Abandoned);
         }
         self.queue.push(Priority::Normal, job);
@@ -177,45 +186,14 @@ impl<'a> Crew<'a> {
     }
 
     fn work(&self) {
-        let mut reader = ContentReader::default();
-        let mut root = self.workshop.root.clone();
-        while let Some(job) = self.queue.pop() {
-            let chunks = job.chunks();
-            let contents = reader.read(self.workshop.repository, self.workshop.crypto, &chunks);
-            match contents {
-                Ok(contents) => self.write(root.as_mut(), job, &contents),
-                Err(error) => self.fail(error.into()),
-            }
-            self.content.give(content_bytes(&chunks));
-        }
-    }
-
-    fn write(&self, root: Option<&mut Root>, job: Job, contents: &[Vec<u8>]) {
-        let workshop = &self.workshop;
-        match (job, root) {
-            (Job::Files(files), Some(root)) => {
-                let mut rest = contents;
-                for file in files {
-                    let count = file.item.chunks.as_ref().map_or(0, Vec::len);
-                    let (own, others) = rest.split_at_checked(count).unwrap_or((rest, &[]));
-                    rest = others;
-                    let restored = files::write_whole(
-                        root,
-                        &file.path,
-                        &file.item,
-                        own,
-                        workshop.sparse,
-                        &workshop.attributes,
-                    );
-                    self.note(file.number, file.path, restored);
-                }
-            }
-            (Job::Piece { file, offset, .. }, _) => {
-                if let Some(restored) = file.write_piece(contents, offset, &workshop.attributes) {
-                    self.note(file.number, file.path.clone(), restored);
-                }
-            }
-            (Job::Files(_) | Job::Verify(_), _) => {}
+        let mut worker = Worker {
+            crew: self,
+            root: self.workshop.root.clone(),
+            reader: ContentReader::default(),
+            chunks: Conveyor::new(self.workshop.repository, self.workshop.crypto),
+        };
+        if let Err(error) = worker.work() {
+            self.fail(error.into());
         }
     }
 
@@ -226,8 +204,83 @@ impl<'a> Crew<'a> {
     }
 }
 
-/// What a job costs: its content, and something for jobs without.
-fn content_bytes(chunks: &[ChunkRef]) -> usize {
-    let bytes: usize = chunks.iter().map(|chunk| chunk.size as usize).sum();
-    bytes + 4096
+/// One thread's work.
+struct Worker<'a> {
+    crew: &'a Crew<'a>,
+    root: Option<Root>,
+    reader: ContentReader,
+    chunks: Conveyor<'a, Option<Target>>,
+}
+
+impl Worker<'_> {
+    fn work(&mut self) -> Result<(), ObjectError> {
+        while let Some(job) = self.crew.queue.pop() {
+            self.begin(job)?;
+            loop {
+                while self.chunks.has_room()
+                    && let Some(job) = self.crew.queue.try_pop()
+                {
+                    self.begin(job)?;
+                }
+                let Some(done) = self.chunks.finish_one() else {
+                    break;
+                };
+                let content = done.result?;
+                self.write_chunk(done.tag, content.data());
+                self.crew.content.give(cost(content.data().len()));
+                self.chunks.recycle(content);
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, job: Job) -> Result<(), ObjectError> {
+        let costs = job.cost();
+        match job {
+            Job::Files(files) => {
+                self.write_files(files)?;
+                self.crew.content.give(costs);
+            }
+            Job::Chunk(chunk, target) => {
+                let size = chunk.size as usize;
+                self.chunks.begin(target, chunk.id, Some(size));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_files(&mut self, files: Vec<SmallFile>) -> Result<(), ObjectError> {
+        let workshop = &self.crew.workshop;
+        let chunks: Vec<ChunkRef> = files.iter().flat_map(SmallFile::chunks).copied().collect();
+        let mut rest = self
+            .reader
+            .read(workshop.repository, workshop.crypto, &chunks)?;
+        let Some(root) = &mut self.root else {
+            return Ok(());
+        };
+        for file in files {
+            let count = file.chunks().count();
+            let (own, others) = rest.split_at_checked(count).unwrap_or((rest, &[]));
+            rest = others;
+            let restored = files::write_whole(
+                root,
+                &file.path,
+                &file.item,
+                own,
+                workshop.sparse,
+                &workshop.attributes,
+            );
+            self.crew.note(file.number, file.path, restored);
+        }
+        Ok(())
+    }
+
+    fn write_chunk(&self, target: Option<Target>, data: &[u8]) {
+        let Some(Target { file, offset }) = target else {
+            return;
+        };
+        if let Some(restored) = file.write_chunk(data, offset, &self.crew.workshop.attributes) {
+            self.crew.note(file.number, file.path.clone(), restored);
+        }
+    }
 }

@@ -106,7 +106,7 @@ fn finish(
     Ok(warnings)
 }
 
-/// A file that is written in pieces, by several threads.
+/// A file that is written chunk by chunk, by several threads.
 #[derive(Debug)]
 pub struct BigFile {
     /// Its path below the target.
@@ -116,47 +116,37 @@ pub struct BigFile {
     /// Number in the order of the archive.
     pub number: usize,
     file: File,
-    pieces_left: AtomicUsize,
+    chunks_left: AtomicUsize,
     failed: Mutex<Option<SourceError>>,
     sparse: bool,
 }
 
 impl BigFile {
-    /// Takes an empty file that is to be written in so many pieces.
-    pub fn new(
-        file: File,
-        path: Vec<u8>,
-        item: Item,
-        number: usize,
-        pieces: usize,
-        sparse: bool,
-    ) -> Self {
+    /// Takes an empty file that is to be written in as many chunks as its item has.
+    pub fn new(file: File, path: Vec<u8>, item: Item, number: usize, sparse: bool) -> Self {
+        let chunks = item.chunks.as_ref().map_or(0, Vec::len);
         Self {
             path,
             item,
             number,
             file,
-            pieces_left: AtomicUsize::new(pieces),
+            chunks_left: AtomicUsize::new(chunks),
             failed: Mutex::default(),
             sparse,
         }
     }
 
-    /// Writes one piece. Whoever writes the last gets the result of the whole.
-    pub fn write_piece(
+    /// Writes one chunk. Whoever writes the last gets the result of the whole.
+    pub fn write_chunk(
         &self,
-        contents: &[Vec<u8>],
-        mut offset: u64,
+        data: &[u8],
+        offset: u64,
         attributes: &Attributes<'_>,
     ) -> Option<Restored> {
-        for data in contents {
-            if let Err(error) = write_at(&self.file, data, offset, self.sparse) {
-                lock(&self.failed).get_or_insert(error);
-                break;
-            }
-            offset += data.len() as u64;
+        if let Err(error) = write_at(&self.file, data, offset, self.sparse) {
+            lock(&self.failed).get_or_insert(error);
         }
-        if self.pieces_left.fetch_sub(1, Ordering::AcqRel) > 1 {
+        if self.chunks_left.fetch_sub(1, Ordering::AcqRel) > 1 {
             return None;
         }
         if let Some(error) = lock(&self.failed).take() {

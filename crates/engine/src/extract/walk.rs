@@ -12,7 +12,7 @@ use fastness_sys::node::Node;
 use fastness_sys::stat::FileKind;
 
 use super::ExtractOptions;
-use super::crew::{Crew, Job, SmallFile, Workshop};
+use super::crew::{Crew, Job, SmallFile, Target, Workshop};
 use super::files::{self, BigFile, Restored};
 use super::links::{FirstNames, Further, strip};
 use crate::archives::items::ItemSource;
@@ -21,7 +21,7 @@ use crate::catalogue::ReadArchive;
 use crate::error::{EngineError, SourceError};
 use crate::event::{Event, Level, Monitor, Warning};
 use crate::objects::ContentReader;
-use crate::parallel::ordered;
+use crate::parallel::ordered_with;
 use crate::select::patterns::PatternMatcher;
 use crate::session::Session;
 
@@ -355,19 +355,17 @@ impl Walk<'_, '_> {
             }
         };
         let chunks = item.chunks.clone().unwrap_or_default();
-        let pieces = chunks.len().div_ceil(PIECE_CHUNKS);
         let archived = item.path.clone();
         let sparse = self.options.sparse;
-        let file = Arc::new(BigFile::new(file, archived, item, number, pieces, sparse));
-        let (mut offset, mut index) = (0, 0);
-        for piece in chunks.chunks(PIECE_CHUNKS) {
-            self.crew.hand_over(Job::Piece {
+        let file = Arc::new(BigFile::new(file, archived, item, number, sparse));
+        let mut offset = 0;
+        for chunk in chunks {
+            let target = Target {
                 file: Arc::clone(&file),
                 offset,
-                chunks: index..index + piece.len(),
-            })?;
-            index += piece.len();
-            offset += piece.iter().map(|chunk| u64::from(chunk.size)).sum::<u64>();
+            };
+            offset += u64::from(chunk.size);
+            self.crew.hand_over(Job::Chunk(chunk, Some(target)))?;
         }
         Ok(())
     }
@@ -382,9 +380,8 @@ impl Walk<'_, '_> {
     }
 
     fn verify(&mut self, item: &Item) -> Result<(), EngineError> {
-        let chunks = item.chunks.as_deref().unwrap_or_default();
-        for piece in chunks.chunks(PIECE_CHUNKS) {
-            self.crew.hand_over(Job::Verify(piece.to_vec()))?;
+        for chunk in item.chunks.iter().flatten() {
+            self.crew.hand_over(Job::Chunk(*chunk, None))?;
         }
         if let Err(error) = files::told_by_item(item) {
             self.warn(&error, &item.path);
@@ -524,11 +521,12 @@ fn write_out(
     threads: usize,
     output: &mut dyn Write,
 ) -> Result<(), EngineError> {
-    ordered(
+    ordered_with(
         threads,
         2 * threads,
         chunks.chunks(PIECE_CHUNKS),
-        |piece| ContentReader::default().read(session.repository.as_ref(), &session.crypto, piece),
+        ContentReader::default,
+        |reader, piece| reader.take(session.repository.as_ref(), &session.crypto, piece),
         |contents| {
             for data in contents? {
                 output

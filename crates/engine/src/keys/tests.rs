@@ -108,7 +108,11 @@ impl Repository for KeyOnly {
     fn location(&self) -> String {
         "/repo".to_owned()
     }
-    fn get(&self, _id: &ChunkId) -> RepoResult<Vec<u8>> {
+    fn get_with(
+        &self,
+        _id: &ChunkId,
+        _room: &mut fastness_repository::Room<'_>,
+    ) -> RepoResult<Vec<u8>> {
         self.nothing()
     }
     fn contains(&self, _id: &ChunkId) -> RepoResult<bool> {

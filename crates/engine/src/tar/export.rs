@@ -132,7 +132,7 @@ impl Job {
                 _ => None,
             })
             .collect();
-        let contents = ContentReader::default().read(repository, crypto, &chunks)?;
+        let contents = ContentReader::default().take(repository, crypto, &chunks)?;
         Ok((self.parts, contents))
     }
 }

@@ -235,7 +235,7 @@ impl Crypto {
         readable.then(|| u64::from_be_bytes(counter_bytes(stored)))
     }
 
-    fn check_form(&self, stored: &[u8]) -> Result<(), OpenError> {
+    pub(super) fn check_form(&self, stored: &[u8]) -> Result<(), OpenError> {
         match stored.first() {
             Some(byte) if !self.key_type.accepts(*byte) => Err(OpenError::WrongType(*byte)),
             Some(_) if stored.len() >= self.overhead() => Ok(()),
@@ -244,7 +244,7 @@ impl Crypto {
     }
 }
 
-fn finish_open(object: &mut [u8], mac: &[u8; 32]) -> Result<(), OpenError> {
+pub(super) fn finish_open(object: &mut [u8], mac: &[u8; 32]) -> Result<(), OpenError> {
     let result = compare_mac(object, mac);
     if result.is_err() {
         // What came out of the cipher is not authentic: nobody shall use it.

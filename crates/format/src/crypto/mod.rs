@@ -9,10 +9,11 @@
 //! | [`key_type`] | the modes and their type bytes |
 //! | [`key_blob`] | the key at rest: encrypted by a passphrase, as text, as a key file |
 //! | [`tam`] | authentication of the manifest and of archive metadata |
-//! | `id_hash`, `envelope`, `lanes` | ids; objects; several of them at once |
+//! | `id_hash`, `envelope`, `lanes`, `belt` | ids; objects; several of them at once; one after the other with all lanes full |
 //!
 //! Random bytes come from the caller.
 
+mod belt;
 mod envelope;
 mod id_hash;
 pub mod key_blob;
@@ -30,6 +31,7 @@ use crate::id::{ChunkId, RepositoryId};
 use crate::msgpack::{self, DecodeError, Reader};
 use id_hash::KeyedHash;
 
+pub use belt::{Belt, Done};
 pub use envelope::{OpenError, Sealed};
 pub use key_type::{IdHashKind, KeyStorage, KeyType};
 

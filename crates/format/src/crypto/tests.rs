@@ -266,6 +266,45 @@ fn an_object_of_another_mode_is_refused_whatever_its_type_byte_says() {
     }
 }
 
+/// A belt opens the objects as they were opened before, and names the payloads.
+fn check_belt(
+    crypto: &Crypto,
+    objects: Vec<Vec<u8>>,
+    results: &[Result<(), OpenError>],
+    opened: &[Vec<u8>],
+) {
+    let mut belt = Belt::new(crypto);
+    let mut waiting = objects.into_iter().enumerate();
+    let (mut open, mut hashed) = (0, 0);
+    loop {
+        while belt.has_room()
+            && let Some((at, object)) = waiting.next()
+        {
+            belt.open(at, object);
+        }
+        match belt.finish_one() {
+            None => break,
+            Some(Done::Opened {
+                tag,
+                object,
+                result,
+            }) => {
+                assert_eq!(result, results[tag]);
+                assert_eq!(object, opened[tag]);
+                open += 1;
+                belt.hash(tag, object, crypto.overhead());
+            }
+            Some(Done::Hashed { tag, data, id }) => {
+                let payload = data.get(crypto.overhead()..).unwrap_or_default();
+                assert_eq!(id, crypto.id(payload));
+                assert_eq!(data, opened[tag]);
+                hashed += 1;
+            }
+        }
+    }
+    assert_eq!((open, hashed), (results.len(), results.len()));
+}
+
 #[test]
 fn every_mode_seals_and_opens_one_or_many() {
     let random: [u8; KeyMaterial::RANDOM_BYTES] = std::array::from_fn(|n| (n * 7 + 3) as u8);
@@ -312,7 +351,9 @@ fn every_mode_seals_and_opens_one_or_many() {
         if key_type.encrypts() {
             stored[3][40] ^= 1;
         }
+        let damaged = stored.clone();
         let results = crypto.open_many(&mut stored);
+        check_belt(&crypto, damaged, &results, &stored);
         for (at, result) in results.iter().enumerate() {
             let good = !(at == 2 || at == 4 || (at == 3 && key_type.encrypts()));
             assert_eq!(result.is_ok(), good, "{at}");

@@ -16,7 +16,7 @@ use fastness_format::segment::{
     DamageKind, HEADER_LEN, MAGIC, MAGIC_LEN, PUT_HEADER_LEN, PutHeader, Tag, delete_entry,
 };
 
-use super::segments::{Segments, header_of, integrity};
+use super::segments::{SegmentFile, Segments, header_of, integrity};
 use super::transaction::Open;
 use super::{LocalRepository, index};
 use crate::CompactOptions;
@@ -255,8 +255,7 @@ struct Header {
 
 /// Reads the headers of a segment and passes over the values.
 struct HeaderReader {
-    file: std::sync::Arc<std::fs::File>,
-    path: std::path::PathBuf,
+    open: std::sync::Arc<SegmentFile>,
     segment: SegmentNumber,
     file_len: u64,
     /// Offset of the next entry.
@@ -270,8 +269,7 @@ struct HeaderReader {
 impl HeaderReader {
     fn new(segments: &Segments, segment: u32) -> Result<Self> {
         let mut reader = Self {
-            file: segments.file(segment)?,
-            path: segments.path(segment),
+            open: segments.open(segment)?,
             segment: SegmentNumber(segment),
             file_len: segments.len(segment)?.unwrap_or(0),
             next: MAGIC_LEN as u64,
@@ -299,7 +297,7 @@ impl HeaderReader {
             self.piece.clear();
             self.piece_start = offset;
             let wanted = PIECE_BYTES.max(len);
-            storage::read_at(&self.file, &self.path, offset, wanted, &mut self.piece)?;
+            self.open.read_at(offset, wanted, &mut self.piece)?;
         }
         let start = (offset - self.piece_start) as usize;
         let rest = self.piece.get(start..).unwrap_or_default();
@@ -363,7 +361,7 @@ impl HeaderReader {
         } else {
             self.value.clear();
             let len = put.value_len();
-            storage::read_at(&self.file, &self.path, value_start, len, &mut self.value)?;
+            self.open.read_at(value_start, len, &mut self.value)?;
             &self.value
         };
         put.verify(value).map_err(damage)?;

@@ -44,7 +44,7 @@ use self::segments::Segments;
 use self::writer::Writer;
 use crate::error::{RepositoryError, Result};
 use crate::monitor::Monitor;
-use crate::{CheckOptions, CommitReport, CompactOptions, NonceStore, Repository, storage};
+use crate::{CheckOptions, CommitReport, CompactOptions, NonceStore, Repository, Room, storage};
 
 /// What is known of the objects: as of the last commit, or in the midst of a transaction.
 #[derive(Default)]
@@ -261,11 +261,11 @@ impl Repository for LocalRepository {
         self.name()
     }
 
-    fn get(&self, id: &ChunkId) -> Result<Vec<u8>> {
+    fn get_with(&self, id: &ChunkId, room: &mut Room<'_>) -> Result<Vec<u8>> {
         let at = self.state()?.index.get(id);
         let at = at.ok_or_else(|| self.not_found(id))?;
         let unwritten = self.writer.as_ref().and_then(|w| w.read_unwritten(at, id));
-        unwritten.unwrap_or_else(|| self.segments.read(at, id))
+        unwritten.unwrap_or_else(|| self.segments.read(at, id, room))
     }
 
     fn contains(&self, id: &ChunkId) -> Result<bool> {

@@ -19,6 +19,7 @@ use fastness_format::segment::{
 };
 use rustix::fs::Advice;
 
+use crate::Room;
 use crate::error::{RepositoryError, Result};
 use crate::storage;
 
@@ -48,10 +49,24 @@ impl From<ScanError> for RepositoryError {
     }
 }
 
-/// The open files, and when each was last used.
+/// A segment that is open for reading.
+#[derive(Debug)]
+pub(super) struct SegmentFile {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+}
+
+impl SegmentFile {
+    /// Appends `len` bytes from `offset` on to `buffer`, or fewer at the end of the file.
+    pub(super) fn read_at(&self, offset: u64, len: usize, buffer: &mut Vec<u8>) -> Result<()> {
+        storage::read_at(&self.file, &self.path, offset, len, buffer)
+    }
+}
+
+/// The open segments, and when each was last used.
 #[derive(Debug, Default)]
 struct OpenFiles {
-    files: HashMap<u32, (Arc<File>, u64)>,
+    files: HashMap<u32, (Arc<SegmentFile>, u64)>,
     uses: u64,
 }
 
@@ -136,16 +151,15 @@ impl Segments {
     /// Tells whether a segment ends with a COMMIT, has nothing but COMMITs from the first one on
     /// and is whole.
     fn is_committed(&self, segment: u32) -> Result<bool> {
-        let path = self.path(segment);
-        let Some(len) = storage::file_len(&path)? else {
+        let Some(len) = storage::file_len(&self.path(segment))? else {
             return Ok(false);
         };
         let Some(last) = len.checked_sub(segment::COMMIT.len() as u64) else {
             return Ok(false);
         };
         let mut tail = Vec::new();
-        let file = self.file(segment)?;
-        storage::read_at(&file, &path, last, segment::COMMIT.len(), &mut tail)?;
+        self.open(segment)?
+            .read_at(last, segment::COMMIT.len(), &mut tail)?;
         if tail != segment::COMMIT {
             return Ok(false);
         }
@@ -165,14 +179,8 @@ impl Segments {
     /// Returns the first eight bytes of a segment.
     pub(super) fn magic(&self, segment: u32) -> Result<Vec<u8>> {
         let mut magic = Vec::new();
-        let file = self.file(segment)?;
-        storage::read_at(
-            &file,
-            &self.path(segment),
-            0,
-            segment::MAGIC_LEN,
-            &mut magic,
-        )?;
+        self.open(segment)?
+            .read_at(0, segment::MAGIC_LEN, &mut magic)?;
         Ok(magic)
     }
 
@@ -186,7 +194,7 @@ impl Segments {
     }
 
     /// Opens a segment for reading, or finds it open.
-    pub(super) fn file(&self, segment: u32) -> Result<Arc<File>> {
+    pub(super) fn open(&self, segment: u32) -> Result<Arc<SegmentFile>> {
         {
             let mut open = self.open_files();
             open.uses += 1;
@@ -196,7 +204,9 @@ impl Segments {
                 return Ok(Arc::clone(file));
             }
         }
-        let file = Arc::new(storage::open(&self.path(segment))?);
+        let path = self.path(segment);
+        let file = storage::open(&path)?;
+        let file = Arc::new(SegmentFile { file, path });
         let mut open = self.open_files();
         let now = open.uses;
         if open.files.len() >= MAX_OPEN_FILES
@@ -251,22 +261,22 @@ impl Segments {
         storage::sync_dir(&self.data)
     }
 
-    /// Reads and verifies the value of a PUT.
-    pub(super) fn read(&self, at: Location, id: &ChunkId) -> Result<Vec<u8>> {
-        let damage = |kind| integrity(at, kind);
-        let path = self.path(at.segment.0);
-        let file = self.file_of(at)?;
-        let header = self.put_header(&file, &path, at, id)?;
-        let mut value = Vec::with_capacity(header.value_len());
+    /// Reads and verifies the value of a PUT, into a buffer that `room` gives.
+    pub(super) fn read(&self, at: Location, id: &ChunkId, room: &mut Room<'_>) -> Result<Vec<u8>> {
+        let segment = self.segment_of(at)?;
+        let header = put_header(&segment, at, id)?;
         let offset = u64::from(at.offset.0) + PUT_HEADER_LEN as u64;
-        storage::read_at(&file, &path, offset, header.value_len(), &mut value)?;
-        header.verify(&value).map_err(damage)?;
+        let mut value = room(header.value_len());
+        value.clear();
+        segment.read_at(offset, header.value_len(), &mut value)?;
+        let verified = header.verify(&value);
+        verified.map_err(|kind| integrity(at, kind))?;
         Ok(value)
     }
 
     /// Opens the segment of an object; that it is missing is damage.
-    fn file_of(&self, at: Location) -> Result<Arc<File>> {
-        self.file(at.segment.0).map_err(|error| match error {
+    fn segment_of(&self, at: Location) -> Result<Arc<SegmentFile>> {
+        self.open(at.segment.0).map_err(|error| match error {
             RepositoryError::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
                 integrity(at, DamageKind::Missing)
             }
@@ -274,27 +284,9 @@ impl Segments {
         })
     }
 
-    fn put_header(
-        &self,
-        file: &File,
-        path: &Path,
-        at: Location,
-        id: &ChunkId,
-    ) -> Result<PutHeader> {
-        let mut bytes = Vec::with_capacity(PUT_HEADER_LEN);
-        storage::read_at(file, path, at.offset.0.into(), PUT_HEADER_LEN, &mut bytes)?;
-        bytes
-            .first_chunk()
-            .ok_or(DamageKind::ShortHeader(bytes.len()))
-            .and_then(|bytes| PutHeader::parse(bytes, id))
-            .map_err(|kind| integrity(at, kind))
-    }
-
     /// Reads the length of a PUT entry, unverified.
     pub(super) fn entry_len(&self, at: Location, id: &ChunkId) -> Result<usize> {
-        let path = self.path(at.segment.0);
-        let file = self.file_of(at)?;
-        Ok(self.put_header(&file, &path, at, id)?.entry_len())
+        Ok(put_header(&*self.segment_of(at)?, at, id)?.entry_len())
     }
 
     /// Reads a whole segment, verifies it and hands out its entries.
@@ -385,6 +377,16 @@ impl Segments {
             }
         }
     }
+}
+
+fn put_header(segment: &SegmentFile, at: Location, id: &ChunkId) -> Result<PutHeader> {
+    let mut bytes = Vec::with_capacity(PUT_HEADER_LEN);
+    segment.read_at(at.offset.0.into(), PUT_HEADER_LEN, &mut bytes)?;
+    bytes
+        .first_chunk()
+        .ok_or(DamageKind::ShortHeader(bytes.len()))
+        .and_then(|bytes| PutHeader::parse(bytes, id))
+        .map_err(|kind| integrity(at, kind))
 }
 
 fn drain_in_turn(

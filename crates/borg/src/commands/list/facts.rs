@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use fastness_engine::cache::ChunkTable;
 use fastness_engine::error::EngineError;
 use fastness_engine::objects::ContentReader;
-use fastness_engine::parallel::ordered;
+use fastness_engine::parallel::ordered_with;
 use fastness_engine::session::Session;
 use fastness_format::id::ChunkId;
 use fastness_format::item::{ChunkRef, ItemRef};
@@ -50,11 +50,12 @@ impl<'a> Contents<'a> {
             contents.iter().for_each(|data| visit(data));
             return Ok(());
         }
-        ordered(
+        ordered_with(
             self.threads,
             2 * self.threads,
             chunks.chunks(PIECE_CHUNKS),
-            |piece| ContentReader::default().read(repository, crypto, piece),
+            ContentReader::default,
+            |reader, piece| reader.take(repository, crypto, piece),
             |contents| {
                 contents?.iter().for_each(|data| visit(data));
                 Ok(())

@@ -1,0 +1,197 @@
+//! Reading objects one after the other, with several of them under way.
+//!
+//! Each is fetched, opened, decompressed and verified. A few are in work at any time, so that the
+//! vector unit is full (see [`Belt`]); they are done in an order of their own. Memory is bounded by
+//! these few and a [`Shelf`].
+
+use std::collections::VecDeque;
+
+use fastness_format::compress::{DecompressError, Decompressor, Method};
+use fastness_format::crypto::{Belt, Crypto, Done};
+use fastness_format::id::ChunkId;
+use fastness_repository::Repository;
+
+use crate::keys::nonce::after_manifest;
+use crate::objects::{MAX_PLAINTEXT_BYTES, ObjectError};
+use crate::shelf::Shelf;
+
+/// Header of a payload that is not compressed.
+const PLAIN_HEADER: usize = 2;
+
+/// The data of an object.
+#[derive(Debug)]
+pub struct Content {
+    buffer: Vec<u8>,
+    /// Where the data begins: what was stored without compression stays where it was read to.
+    start: usize,
+}
+
+impl Content {
+    /// The bytes.
+    pub fn data(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+}
+
+/// What came of an object.
+#[derive(Debug)]
+pub struct Outcome<T> {
+    /// What the caller knows it by.
+    pub tag: T,
+    /// The object.
+    pub id: ChunkId,
+    /// A counter value above all that sealing it used; 0 if it was not encrypted.
+    pub next_counter: u64,
+    /// Its data, or why there is none.
+    pub result: Result<Content, ObjectError>,
+}
+
+/// An object on its way.
+struct Task<T> {
+    tag: T,
+    id: ChunkId,
+    size: Option<usize>,
+    next_counter: u64,
+    start: usize,
+}
+
+impl<T> Task<T> {
+    fn done(self, result: Result<Content, ObjectError>) -> Outcome<T> {
+        Outcome {
+            tag: self.tag,
+            id: self.id,
+            next_counter: self.next_counter,
+            result,
+        }
+    }
+}
+
+/// Reads objects for one thread.
+pub struct Conveyor<'a, T> {
+    repository: &'a dyn Repository,
+    crypto: &'a Crypto,
+    belt: Belt<'a, Task<T>>,
+    failed: VecDeque<Outcome<T>>,
+    decompressor: Decompressor,
+    shelf: Shelf,
+    /// How long the data of the last object was; used where the length is not known.
+    likely: usize,
+}
+
+impl<'a, T> Conveyor<'a, T> {
+    /// Prepares to read from a repository.
+    pub fn new(repository: &'a dyn Repository, crypto: &'a Crypto) -> Self {
+        Self {
+            repository,
+            crypto,
+            belt: Belt::new(crypto),
+            failed: VecDeque::new(),
+            decompressor: Decompressor::new(),
+            shelf: Shelf::default(),
+            likely: 0,
+        }
+    }
+
+    /// Tells whether another object should be begun.
+    pub fn has_room(&self) -> bool {
+        self.failed.is_empty() && self.belt.has_room()
+    }
+
+    /// Begins to read an object. `size` is the length of its data where it is known; data of
+    /// another length is damage then.
+    pub fn begin(&mut self, tag: T, id: ChunkId, size: Option<usize>) {
+        let mut task = Task {
+            tag,
+            id,
+            size,
+            next_counter: 0,
+            start: 0,
+        };
+        let shelf = &mut self.shelf;
+        match self
+            .repository
+            .get_with(&id, &mut |bytes| shelf.take(bytes))
+        {
+            Ok(object) => {
+                task.next_counter = after_manifest(self.crypto, &object);
+                self.belt.open(task, object);
+            }
+            Err(error) => self.failed.push_back(task.done(Err(error.into()))),
+        }
+    }
+
+    /// Works until an object is done; none when none is under way.
+    pub fn finish_one(&mut self) -> Option<Outcome<T>> {
+        loop {
+            if let Some(outcome) = self.failed.pop_front() {
+                return Some(outcome);
+            }
+            match self.belt.finish_one()? {
+                Done::Opened {
+                    tag: task,
+                    object,
+                    result,
+                } => {
+                    let id = task.id;
+                    let begun = match result {
+                        Ok(()) => self.decompress(task, object),
+                        Err(source) => Err(task.done(Err(ObjectError::Envelope { id, source }))),
+                    };
+                    if let Err(outcome) = begun {
+                        return Some(outcome);
+                    }
+                }
+                Done::Hashed { tag, data, id } => {
+                    let start = tag.start;
+                    // The manifest is the one object that is not stored under its own hash.
+                    let fits = id == tag.id || tag.id == ChunkId::MANIFEST;
+                    let expected = tag.id;
+                    let content = Content {
+                        buffer: data,
+                        start,
+                    };
+                    let content = if fits {
+                        Ok(content)
+                    } else {
+                        Err(ObjectError::Identity(expected))
+                    };
+                    return Some(tag.done(content));
+                }
+            }
+        }
+    }
+
+    /// Takes back the buffer of data that is done with.
+    pub fn recycle(&mut self, content: Content) {
+        self.shelf.put(content.buffer);
+    }
+
+    /// Sends the data of an opened object on to be hashed.
+    fn decompress(&mut self, mut task: Task<T>, object: Vec<u8>) -> Result<(), Outcome<T>> {
+        let begin = self.crypto.overhead();
+        let payload = object.get(begin..).unwrap_or_default();
+        let stored = payload.len().saturating_sub(PLAIN_HEADER);
+        if Method::detect(payload) == Some(Method::None) && task.size.is_none_or(|n| n == stored) {
+            task.start = begin + PLAIN_HEADER;
+            let start = task.start;
+            self.belt.hash(task, object, start);
+            return Ok(());
+        }
+        let mut data = self.shelf.take(task.size.unwrap_or(self.likely));
+        let result: Result<(), DecompressError> =
+            self.decompressor
+                .decompress(payload, task.size, MAX_PLAINTEXT_BYTES, &mut data);
+        self.shelf.put(object);
+        match result {
+            Ok(()) => {
+                self.likely = data.len();
+                self.belt.hash(task, data, 0);
+                Ok(())
+            }
+            Err(source) => {
+                let id = task.id;
+                Err(task.done(Err(ObjectError::Compression { id, source })))
+            }
+        }
+    }
+}
