@@ -115,6 +115,40 @@ pub fn next_hole(file: impl AsFd, offset: u64) -> io::Result<u64> {
     }
 }
 
+/// Says whether anything of the first `size` bytes of a file is a hole; its position is at the
+/// front afterwards.
+///
+/// # Errors
+/// The error of `lseek`; a file system without support says "no".
+pub fn has_holes(file: impl AsFd, size: u64) -> io::Result<bool> {
+    let hole = next_hole(file.as_fd(), 0)?;
+    seek(file, SeekFrom::Start(0))?;
+    Ok(hole < size)
+}
+
+/// Says whether the next read would give the first byte: not so for a pipe, nor for standard input
+/// that somebody has read from.
+#[must_use]
+pub fn is_at_front(file: impl AsFd) -> bool {
+    seek(file, SeekFrom::Current(0)) == Ok(0)
+}
+
+/// Says whether the file system is one whose word on holes can be trusted at any time.
+///
+/// OpenZFS has told holes where data was on its way to the disk, and what is mounted over the
+/// network or through FUSE knows only what its server says. There, reading is the safe way.
+#[must_use]
+pub fn knows_holes_well(file: impl AsFd) -> bool {
+    const EXT: u32 = 0xef53;
+    const XFS: u32 = 0x5846_5342;
+    const BTRFS: u32 = 0x9123_683e;
+    const F2FS: u32 = 0xf2f5_2010;
+    const TMPFS: u32 = 0x0102_1994;
+    // The number has different types on different machines; its lower half is what counts.
+    rustix::fs::fstatfs(file)
+        .is_ok_and(|told| [EXT, XFS, BTRFS, F2FS, TMPFS].contains(&(told.f_type as u32)))
+}
+
 /// Gives back the space of `length` bytes at `offset`; they read as zeros then.
 ///
 /// # Errors

@@ -4,25 +4,22 @@
 //! those through the stages. When no slab is free the reader does so itself. Results are put
 //! together in the order of the file.
 
-use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use fastness_format::item::Item;
-use fastness_sys::file;
 
 use super::crew::Crew;
 use super::entry::{FileToRead, ReadFile, ReadItem};
 use super::lister::Lister;
 use super::read::{self, OpenFile};
+use super::source::Source;
 use super::stages::{Bench, StoredChunk};
 use crate::error::{EngineError, SourceError};
 use crate::tasks::{Priority, lock};
 
-/// Bytes asked for by one read.
-const READ_BYTES: usize = 1 << 20;
 /// How long a waiting thread sleeps before it looks around.
 const MOMENT: Duration = Duration::from_millis(50);
 
@@ -247,9 +244,10 @@ fn for_each_chunk<'env>(
     mut hand_on: impl FnMut(&Crew<'env>, &mut Bench, Group) -> Result<(), EngineError>,
 ) -> Result<Result<(), SourceError>, EngineError> {
     let mut cutter = lister.cutter();
+    let mut source = Source::new(open.fd.as_fd(), &open.stat, lister.cut_holes_from());
     let mut slab = crew.take_slab(bench).ok_or(EngineError::Abandoned)?;
     loop {
-        let end = match fill(open, &mut slab, crew.slabs.bytes()) {
+        let end = match source.fill(&mut slab, crew.slabs.bytes()) {
             Ok(end) => end,
             Err(error) => {
                 crew.slabs.give(slab);
@@ -258,6 +256,7 @@ fn for_each_chunk<'env>(
         };
         let (mut chunks, mut cut) = (Vec::new(), 0);
         while let Some(data) = slab.get(cut..).filter(|data| !data.is_empty()) {
+            let (data, end) = source.piece(cutter.offset(), data, end);
             let Some(len) = cutter.next_cut(data, end) else {
                 break;
             };
@@ -277,15 +276,4 @@ fn for_each_chunk<'env>(
         hand_on(crew, bench, Group { slab, chunks })?;
         slab = next;
     }
-}
-
-/// Reads until the slab is full; true when the file ended.
-fn fill(open: &OpenFile, slab: &mut Vec<u8>, bytes: usize) -> io::Result<bool> {
-    while slab.len() < bytes {
-        let want = READ_BYTES.min(bytes - slab.len());
-        if file::read_some(open.fd.as_fd(), slab, want)? == 0 {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

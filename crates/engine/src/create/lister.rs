@@ -66,6 +66,14 @@ impl<'a> Lister<'a> {
         }
     }
 
+    /// Where in a file holes begin to be cut for themselves; none when they are not.
+    pub(super) fn cut_holes_from(&self) -> Option<u64> {
+        match self.chunker {
+            FileChunker::Fixed(fixed) if self.options.sparse => Some(fixed.header_size()),
+            _ => None,
+        }
+    }
+
     /// What finds the chunks of a file.
     pub(super) fn cutter(&self) -> Cutter<'a> {
         Cutter::new(self.chunker)

@@ -1,8 +1,8 @@
 //! Making an archive of file system trees.
 //!
-//! `conductor` walks in order, `lister` looks at directories, `read` and `big` read files, `stages`
-//! take chunks to sealed objects, `crew` is the threads, `pending` puts everything into order
-//! again, `items` is the item stream. See `crew` for how they hang together.
+//! `conductor` walks in order, `lister` looks at directories, `read` and `big` read files (`source`
+//! fills in their holes), `stages` take chunks to sealed objects, `crew` is the threads, `pending`
+//! puts everything into order again, `items` is the item stream. See `crew` for how they hang together.
 
 mod big;
 mod claims;
@@ -15,6 +15,7 @@ mod pending;
 mod read;
 mod run;
 mod slabs;
+mod source;
 mod stages;
 
 use std::os::fd::OwnedFd;
@@ -92,6 +93,8 @@ pub struct CreateOptions {
     pub attributes: AttributeOptions,
     /// How files are cut.
     pub chunker: ChunkerParams,
+    /// The fixed chunker cuts holes and what lies between them for themselves.
+    pub sparse: bool,
     /// How chunks are compressed.
     pub compression: CompressionSpec,
     /// When a file counts as changed while it was read.

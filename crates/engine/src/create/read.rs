@@ -17,6 +17,7 @@ use super::big::read_big;
 use super::crew::Crew;
 use super::entry::{FileToRead, ReadFile, ReadItem};
 use super::lister::Lister;
+use super::source;
 use super::stages::{Bench, StoredChunk};
 use crate::attributes;
 use crate::error::{EngineError, SourceError};
@@ -189,7 +190,13 @@ fn read_one(
     };
     buffered.opened = true;
     let start = bytes.len();
-    match read_small(open.fd.as_fd(), &open.stat, bytes) {
+    let with_holes =
+        lister.cut_holes_from().is_some() && source::has_holes(open.fd.as_fd(), &open.stat);
+    let small = match with_holes {
+        true => Ok(false),
+        false => read_small(open.fd.as_fd(), &open.stat, bytes),
+    };
+    match small {
         Ok(true) => {
             cut(lister, bytes, start, cuts);
             buffered.chunks.end = cuts.len();
@@ -258,6 +265,11 @@ impl<'a> Cutter<'a> {
             scan: Scan::default(),
             offset: 0,
         }
+    }
+
+    /// Where the next chunk begins.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
     }
 
     /// Returns the length of the chunk that `data` begins with; none when more data is needed.

@@ -14,6 +14,7 @@
 mod bad_input;
 mod borgmatic;
 mod crash;
+mod create;
 mod golden;
 mod hostile;
 mod interop;

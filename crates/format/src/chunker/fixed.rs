@@ -47,6 +47,11 @@ impl Fixed {
         self.block_size as usize
     }
 
+    /// Returns how long the header is; 0 when there is none.
+    pub fn header_size(&self) -> u64 {
+        self.header_size.into()
+    }
+
     /// Returns how long the chunk is that begins at `offset`, if the data go on that far, when
     /// holes are not looked for. Where the data end first, the chunk ends with them.
     pub fn next_len(&self, offset: u64) -> usize {

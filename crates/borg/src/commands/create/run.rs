@@ -146,6 +146,7 @@ fn options(
             no_xattrs: filesystem.noxattrs,
         },
         chunker: arguments.archive.chunker_params()?,
+        sparse: filesystem.sparse,
         compression: arguments.archive.compression.clone(),
         files_changed: filesystem.files_changed()?,
         checkpoint_interval: match arguments.archive.checkpoint_interval {
