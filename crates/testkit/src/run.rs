@@ -126,16 +126,10 @@ impl Run {
             .unwrap_or_else(|| self.by_a_new_process())
     }
 
-    /// Runs official Borg by a zygote, unless the run is wrapped, to be killed, or depends on a
-    /// variable that Borg reads while it loads.
+    /// Runs official Borg by a zygote, unless the run is wrapped or to be killed.
     fn by_a_waiting_process(&self) -> Option<Outcome> {
         let python = self.python.as_ref()?;
-        let modern =
-            |(name, value): &(OsString, OsString)| name == "BORG_EXIT_CODES" && value == "modern";
-        if !self.wrapper.is_empty()
-            || self.kill_after.is_some()
-            || self.environment.iter().any(modern)
-        {
+        if !self.wrapper.is_empty() || self.kill_after.is_some() {
             return None;
         }
         let answer = zygote::run(

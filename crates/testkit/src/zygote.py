@@ -10,6 +10,8 @@ import sys
 import time
 
 import borg.archiver
+import borg.helpers
+import borg.helpers.errors
 
 
 def child(order):
@@ -21,6 +23,10 @@ def child(order):
     os.environ.clear()
     os.environ.update(order["environment"])
     time.tzset()
+    # Borg looks at this variable while it loads, and each of these modules keeps what it saw.
+    modern = os.environ.get("BORG_EXIT_CODES") == "modern"
+    for module in (borg.archiver, borg.helpers, borg.helpers.errors):
+        module.modern_ec = modern
     sys.argv = ["borg", *order["arguments"]]
     try:
         borg.archiver.main()

@@ -15,6 +15,7 @@ mod bad_input;
 mod borgmatic;
 mod crash;
 mod create;
+mod damage;
 mod golden;
 mod hostile;
 mod interop;
