@@ -16,6 +16,8 @@ pub mod event;
 pub mod extract;
 pub mod init;
 pub mod keys;
+#[cfg(test)]
+mod made;
 pub mod objects;
 pub mod parallel;
 pub mod prune;

@@ -5,3 +5,6 @@ pub mod info;
 pub mod items;
 pub mod references;
 pub mod rename;
+
+#[cfg(test)]
+mod tests;

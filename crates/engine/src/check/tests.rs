@@ -1,182 +1,11 @@
 //! Damage of every kind to a small repository: what is told, what is saved, and that a second
 //! check finds nothing.
 
-use std::sync::Mutex;
-use std::time::Duration;
-
-use fastness_format::archive::ArchiveMetadata;
-use fastness_format::crypto::tam;
-use fastness_format::id::RepositoryId;
-use fastness_format::item::{Item, ItemDecoder};
-use fastness_format::manifest::{ArchiveEntry, Manifest};
-use fastness_repository::Silent as SilentRepository;
-use fastness_repository::local::{CreateOptions, LocalRepository, OpenOptions};
-
 use super::*;
 use crate::directories::Directories;
-use crate::event::{Event, Monitor};
-use crate::keys::{Passphrase, PassphraseSource};
-use crate::objects::read_object;
-use crate::world::{Clock, Random, UnixNanos};
-
-/// Remembers what is told, from warnings on or all of it.
-#[derive(Default)]
-struct Told(Mutex<Vec<(Level, String)>>);
-
-impl Monitor for Told {
-    fn event(&self, event: Event<'_>) {
-        if let Event::Log { level, message, .. } = event {
-            self.0.lock().unwrap().push((level, message));
-        }
-    }
-}
-
-struct Nobody;
-
-impl PassphraseSource for Nobody {
-    fn given(&self) -> Result<Option<Passphrase>, KeyError> {
-        Ok(None)
-    }
-    fn given_new(&self) -> Option<Passphrase> {
-        None
-    }
-    fn prompt(&self, _text: &str) -> Result<Passphrase, KeyError> {
-        Err(KeyError::NoPassphrase("nobody is here".into()))
-    }
-    fn tell(&self, _text: &str) {}
-    fn offer_display(&self, _passphrase: &Passphrase) {}
-}
-
-struct Still;
-
-impl Clock for Still {
-    fn now(&self) -> UnixNanos {
-        UnixNanos(1_700_000_000_000_000_000)
-    }
-    fn monotonic(&self) -> Duration {
-        Duration::ZERO
-    }
-}
-
-impl Random for Still {
-    fn fill(&self, bytes: &mut [u8]) -> std::io::Result<()> {
-        bytes.fill(7);
-        Ok(())
-    }
-}
-
-/// A repository without a key, made by hand.
-struct Made {
-    dir: tempfile::TempDir,
-    repository: LocalRepository,
-    crypto: Crypto,
-    manifest: Manifest,
-}
+use crate::made::{Made, Nobody, Told, WORLD, content};
 
 impl Made {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let id = RepositoryId::new([3; 32]);
-        let new = CreateOptions {
-            id,
-            append_only: false,
-            storage_quota: None,
-            make_parent_dirs: false,
-        };
-        let options = OpenOptions {
-            lock: None,
-            append_only: false,
-            storage_quota: None,
-            monitor: Arc::new(SilentRepository),
-            now: std::time::SystemTime::now,
-        };
-        Self {
-            repository: LocalRepository::create(&dir.path().join("r"), &new, options).unwrap(),
-            dir,
-            crypto: Crypto::plaintext(id),
-            manifest: Manifest::new(),
-        }
-    }
-
-    fn put_as(&mut self, id: ChunkId, data: &[u8]) {
-        let mut object = self.crypto.begin();
-        Compressor::new(&CompressionSpec::default()).compress(data, &mut object, 0.0);
-        let sealed = self.crypto.seal(object, 0);
-        self.repository.put(&id, sealed.as_bytes()).unwrap();
-    }
-
-    fn put(&mut self, data: &[u8]) -> ChunkId {
-        let id = self.crypto.id(data);
-        self.put_as(id, data);
-        id
-    }
-
-    /// Adds an archive with an item stream of these bytes, cut where it is told.
-    fn archive_of(&mut self, name: &str, pieces: &[&[u8]]) -> Vec<ChunkId> {
-        let metadata = ArchiveMetadata {
-            name: name.as_bytes().to_vec(),
-            items: pieces.iter().map(|piece| self.put(piece)).collect(),
-            time: format!(
-                "2026-11-22T10:00:{:02}.000000",
-                self.manifest.archives.len()
-            ),
-            ..ArchiveMetadata::default()
-        };
-        let encoded = metadata.encode();
-        let salt = [1; tam::SALT_LEN];
-        let data = tam::authenticate(&self.crypto, &encoded, tam::Context::Archive, &salt).unwrap();
-        let entry = ArchiveEntry {
-            id: self.put(&data),
-            time: metadata.time,
-        };
-        self.manifest.archives.insert(metadata.name, entry);
-        metadata.items
-    }
-
-    /// Adds an archive of files with a chunk each, `per_chunk` items in a chunk of the stream.
-    fn archive(&mut self, name: &str, files: u32, per_chunk: usize) -> Vec<ChunkId> {
-        let items: Vec<Item> = (0..files).map(|number| self.file(number)).collect();
-        let pieces: Vec<Vec<u8>> = items
-            .chunks(per_chunk)
-            .map(|items| {
-                let mut piece = Vec::new();
-                items.iter().for_each(|item| item.encode(&mut piece));
-                piece
-            })
-            .collect();
-        let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
-        self.archive_of(name, &pieces)
-    }
-
-    fn file(&mut self, number: u32) -> Item {
-        let data = content(number);
-        Item {
-            path: format!("files/{number}").into_bytes(),
-            mode: 0o100_644,
-            mtime: Some(1),
-            size: Some(data.len() as u64),
-            chunks: Some(vec![ChunkRef {
-                id: self.put(&data),
-                size: data.len() as u32,
-                csize: 9,
-            }]),
-            ..Item::default()
-        }
-    }
-
-    fn commit(&mut self) {
-        let salt = [2; tam::SALT_LEN];
-        let encoded = self.manifest.encode();
-        let data = tam::authenticate(&self.crypto, &encoded, tam::Context::Manifest, &salt);
-        self.put_as(ChunkId::MANIFEST, &data.unwrap());
-        self.repository.commit(None).unwrap();
-    }
-
-    fn delete(&mut self, id: &ChunkId) {
-        self.repository.delete(id).unwrap();
-        self.repository.commit(None).unwrap();
-    }
-
     fn check(&mut self, options: &CheckOptions) -> (Verdict, Vec<(Level, String)>) {
         let told = Told::default();
         let directories = Directories::default();
@@ -192,10 +21,7 @@ impl Made {
             },
             security_directory: &self.dir.path().join("security"),
             wrong_tag: WrongTag::Refuse,
-            world: World {
-                clock: &Still,
-                random: &Still,
-            },
+            world: WORLD,
         };
         let verdict = check(&mut self.repository, options, &context).unwrap();
         (verdict, told.0.into_inner().unwrap())
@@ -217,25 +43,6 @@ impl Made {
         });
         verdict == Verdict::Sound
     }
-
-    fn manifest(&self) -> Manifest {
-        let data = read_object(&self.repository, &self.crypto, &ChunkId::MANIFEST).unwrap();
-        Manifest::decode(&data).unwrap()
-    }
-
-    fn items(&self, name: &str) -> Vec<Item> {
-        let entry = &self.manifest().archives[name.as_bytes()];
-        let data = read_object(&self.repository, &self.crypto, &entry.id).unwrap();
-        let mut decoder = ItemDecoder::new();
-        for id in ArchiveMetadata::decode(&data).unwrap().items {
-            decoder.feed(&read_object(&self.repository, &self.crypto, &id).unwrap());
-        }
-        decoder.map(Result::unwrap).collect()
-    }
-}
-
-fn content(number: u32) -> Vec<u8> {
-    (number + 1).to_le_bytes().repeat(20)
 }
 
 fn looking() -> CheckOptions {

@@ -8,6 +8,8 @@
 mod crew;
 mod files;
 pub(crate) mod links;
+#[cfg(test)]
+mod tests;
 pub(crate) mod walk;
 
 use std::io::Write;
