@@ -5,11 +5,11 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::console::Output;
 use crate::context::Context;
@@ -196,6 +196,91 @@ impl TarOutput {
                 _ => Err(error),
             },
         }
+    }
+}
+
+/// A tar stream that is being read.
+pub struct TarInput {
+    source: Source,
+    filter: Option<Filter>,
+}
+
+enum Source {
+    File(File),
+    Stdin(io::Stdin),
+    Filter(ChildStdout),
+}
+
+impl TarInput {
+    /// Opens the file, or takes standard input for `-`, and starts the filter.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or the filter cannot be started.
+    pub fn open(
+        context: &Context<'_>,
+        file: &OsStr,
+        filter: Option<&str>,
+    ) -> Result<Self, CommandError> {
+        let source = match file.as_bytes() {
+            b"-" => None,
+            _ => Some(open(file, |path| File::open(path))?),
+        };
+        let Some(command) = filter else {
+            return Ok(Self {
+                source: source.map_or_else(|| Source::Stdin(io::stdin()), Source::File),
+                filter: None,
+            });
+        };
+        let stdin = source.map_or_else(Stdio::inherit, Stdio::from);
+        let mut filter = Filter::start(context, command, stdin, Stdio::piped())?;
+        let output = filter.child.stdout.take();
+        let output = output.ok_or_else(|| CommandError::general("filter without an output"))?;
+        Ok(Self {
+            source: Source::Filter(output),
+            filter: Some(filter),
+        })
+    }
+
+    /// Splits what is read from what is to be done when all is read.
+    pub fn split(self) -> (impl Read, TarInputEnd) {
+        (self.source, TarInputEnd(self.filter))
+    }
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.read(buffer),
+            Self::Stdin(stdin) => stdin.read(buffer),
+            Self::Filter(output) => output.read(buffer),
+        }
+    }
+}
+
+/// Waits for the end of the filter behind a stream.
+pub struct TarInputEnd(Option<Filter>);
+
+impl TarInputEnd {
+    /// Reads what is left of the stream, so that the filter can end, and waits for that.
+    ///
+    /// # Errors
+    /// When the filter failed.
+    pub fn finish(&mut self, rest: &mut dyn Read) -> Result<(), CommandError> {
+        let Some(filter) = &mut self.0 else {
+            return Ok(());
+        };
+        io::copy(rest, &mut io::sink())
+            .map_err(|error| CommandError::general(system_text(&error)))?;
+        filter.finish()
+    }
+
+    /// Tells what went wrong with the filter if that may be why reading failed.
+    pub fn explain(&mut self, error: CommandError) -> CommandError {
+        let ended = self.0.as_mut().and_then(|filter| {
+            let status = filter.child.try_wait().ok().flatten()?;
+            (!status.success()).then(|| filter.finish().err()).flatten()
+        });
+        ended.unwrap_or(error)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `create`: a new archive from files. Here are its arguments; [`run`] does it.
 
 mod input;
-mod run;
+pub(super) mod run;
 
 use std::ffi::OsString;
 

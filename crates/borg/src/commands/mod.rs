@@ -12,6 +12,7 @@ pub mod delete;
 pub mod export_tar;
 pub mod extract;
 pub mod help;
+pub mod import_tar;
 pub mod info;
 pub mod init;
 pub mod list;
@@ -147,6 +148,7 @@ pub static COMMANDS: &[Entry] = &[
     Entry::new::<export_tar::ExportTar>(&["export-tar"]).without_lock(),
     Entry::new::<extract::Extract>(&["extract"]).without_lock(),
     Entry::new::<help::Help>(&["help"]),
+    Entry::new::<import_tar::ImportTar>(&["import-tar"]),
     Entry::new::<info::Info>(&["info"]).without_lock(),
     Entry::new::<init::Init>(&["init"]),
     Entry::new::<change_passphrase::ChangePassphrase>(&["key", "change-passphrase"]),
@@ -209,6 +211,9 @@ mod tests {
             .disable_help_flag(true)
             .debug_assert();
         extract::Extract::command()
+            .disable_help_flag(true)
+            .debug_assert();
+        import_tar::ImportTar::command()
             .disable_help_flag(true)
             .debug_assert();
         list::List::command().disable_help_flag(true).debug_assert();

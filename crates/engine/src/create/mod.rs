@@ -9,6 +9,7 @@ mod claims;
 mod conductor;
 mod crew;
 mod entry;
+pub(crate) mod feed;
 mod items;
 mod lister;
 mod pending;
@@ -17,6 +18,7 @@ mod run;
 mod slabs;
 mod source;
 mod stages;
+pub(crate) mod stamp;
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -32,6 +34,7 @@ use crate::select::tags::TagRules;
 pub use crate::select::roots::Root;
 pub use entry::SkippedInodes;
 pub use run::{ClientState, CreateReport, create};
+pub use stamp::Maker;
 
 /// Data that comes from a pipe or whatever is open, to be archived as a file.
 #[derive(Debug)]

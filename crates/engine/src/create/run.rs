@@ -141,7 +141,7 @@ pub fn create(
     ))
 }
 
-fn checkpoint_name(session: &Session, name: &[u8]) -> Vec<u8> {
+pub(super) fn checkpoint_name(session: &Session, name: &[u8]) -> Vec<u8> {
     let mut checkpoint = [name, b".checkpoint"].concat();
     let mut number = 0;
     while session

@@ -107,7 +107,12 @@ fn in_session(
     context.remember(opened)?;
     context.save_chunks(opened, &chunks);
     context.finish_files_cache(remember);
-    tell(arguments, context, opened, &report, &chunks)
+    let tables = Tables {
+        stats: arguments.stats,
+        quick_stats: arguments.quick_stats,
+        json: arguments.json,
+    };
+    tell(tables, context, opened, &report, &chunks)
 }
 
 fn options(
@@ -178,23 +183,35 @@ fn skipped(context: &Context<'_>, place: &Place) -> SkippedInodes {
     inodes.collect::<HashSet<_>>()
 }
 
-fn tell(
-    arguments: &Create,
+/// What is told of an archive that was made.
+#[derive(Clone, Copy)]
+pub struct Tables {
+    /// Sizes of the archive and the repository.
+    pub stats: bool,
+    /// Sizes of the archive only.
+    pub quick_stats: bool,
+    /// The same as JSON.
+    pub json: bool,
+}
+
+/// Tells about an archive that was made, as far as that was asked for.
+pub fn tell(
+    tables: Tables,
     context: &mut Context<'_>,
     opened: &Opened,
     report: &CreateReport,
     chunks: &ChunkTable,
 ) -> Result<(), CommandError> {
-    if !arguments.stats && !arguments.quick_stats && !arguments.json {
+    if !tables.stats && !tables.quick_stats && !tables.json {
         return Ok(());
     }
     let (zone, units) = (TimeZone::system(), context.units());
     let facts = facts(report);
-    let totals = match arguments.quick_stats {
+    let totals = match tables.quick_stats {
         true => None,
         false => Some(context.totals(opened, chunks)?),
     };
-    if arguments.json {
+    if tables.json {
         let mut members = context.repository_json(opened, &zone)?;
         members.push(("archive".to_owned(), facts.json(&zone)));
         members.extend(totals.map(|totals| context.cache_json(opened, &totals)));
