@@ -89,7 +89,12 @@ impl Context<'_> {
         let saved = directory
             .create()
             .and_then(|()| table.save(&directory.chunk_table(), &opened.id(), manifest))
-            .and_then(|()| replace_file(&facts_path(&directory), &facts(opened)));
+            .and_then(|()| {
+                replace_file(
+                    &facts_path(&directory),
+                    &facts(opened, Some(&opened.place.canonical)),
+                )
+            });
         if let Err(error) = saved {
             self.cannot_save(&directory.chunk_table(), &error);
         }
@@ -99,18 +104,21 @@ impl Context<'_> {
     /// Lets our cache name the place where the repository is now, as the security database does
     /// once a move was accepted.
     pub fn follow_location(&self, opened: &Opened) {
-        let path = facts_path(&self.cache_directory(&opened.id()));
-        let Ok(known) = std::fs::read(&path) else {
-            return;
-        };
-        let location = [b"previous_location = ".as_slice(), &opened.place.canonical].concat();
-        if known
-            .split(|byte| *byte == b'\n')
-            .any(|line| line == location)
-        {
-            return;
+        let here = opened.place.canonical.as_slice();
+        let known = self.cached_facts(&opened.id());
+        if known.is_some_and(|facts| facts.previous_location.as_deref() != Some(here)) {
+            self.set_cached_location(opened, Some(here));
         }
-        if let Err(error) = replace_file(&path, &facts(opened)) {
+    }
+
+    /// Lets our cache say that the repository was last used at `location`, or nothing about it.
+    pub fn set_cached_location(&self, opened: &Opened, location: Option<&[u8]>) {
+        let directory = self.cache_directory(&opened.id());
+        let path = facts_path(&directory);
+        let saved = directory
+            .create()
+            .and_then(|()| replace_file(&path, &facts(opened, location)));
+        if let Err(error) = saved {
             self.cannot_save(&path, &error);
         }
     }
@@ -183,8 +191,11 @@ pub fn facts_path(directory: &CacheDirectory) -> PathBuf {
     directory.path().join("config")
 }
 
-fn facts(opened: &Opened) -> Vec<u8> {
-    let location = [b"previous_location = ".as_slice(), &opened.place.canonical].concat();
+const LOCATION: &[u8] = b"previous_location = ";
+
+fn facts(opened: &Opened, location: Option<&[u8]>) -> Vec<u8> {
+    let location = location.map(|location| [LOCATION, location].concat());
+    let location = location.unwrap_or_default();
     let rest = format!(
         "\nkey_type = {}\ntimestamp = {}\n",
         opened.key_type().byte(),

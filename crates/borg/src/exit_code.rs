@@ -58,6 +58,11 @@ impl ExitCode {
         Self(128_u8.saturating_add(number))
     }
 
+    /// Returns the code of a command that was run in place of this program.
+    pub fn from_raw(code: u8) -> Self {
+        Self(code)
+    }
+
     /// Returns the code as the system takes it.
     pub fn code(self) -> u8 {
         self.0

@@ -37,6 +37,7 @@ use std::sync::Arc;
 
 use fastness_engine::event::Level;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use commands::{Action, COMMANDS, Entry};
 use console::Streams;
 use context::Context;
@@ -226,6 +227,17 @@ fn usage_message(entry: &Entry, reason: &str) -> String {
 
 /// Takes the reason out of the parser's message, which adds usage and advice of its own.
 fn parser_message(entry: &Entry, error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::MissingRequiredArgument
+        && let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg)
+    {
+        let bare = |text: &String| text.trim_matches(['<', '>', '.']).to_owned();
+        let missing: Vec<String> = missing.iter().map(bare).collect();
+        let reason = format!(
+            "the following arguments are required: {}",
+            missing.join(", ")
+        );
+        return usage_message(entry, &reason);
+    }
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let reason = text.split("\n\nUsage:").next().unwrap_or(text);

@@ -7,6 +7,7 @@ pub mod break_lock;
 pub mod change_passphrase;
 pub mod check;
 pub mod compact;
+pub mod config;
 pub mod create;
 pub mod delete;
 pub mod export_tar;
@@ -18,6 +19,8 @@ pub mod init;
 pub mod list;
 pub mod prune;
 pub mod rename;
+pub mod version;
+pub mod with_lock;
 
 use clap::{ArgMatches, ColorChoice};
 
@@ -143,6 +146,7 @@ pub static COMMANDS: &[Entry] = &[
     Entry::new::<break_lock::BreakLock>(&["break-lock"]),
     Entry::new::<check::Check>(&["check"]).without_lock(),
     Entry::new::<compact::Compact>(&["compact"]),
+    Entry::new::<config::Config>(&["config"]),
     Entry::new::<create::Create>(&["create"]),
     Entry::new::<delete::Delete>(&["delete"]),
     Entry::new::<export_tar::ExportTar>(&["export-tar"]).without_lock(),
@@ -155,6 +159,8 @@ pub static COMMANDS: &[Entry] = &[
     Entry::new::<list::List>(&["list"]).without_lock(),
     Entry::new::<prune::Prune>(&["prune"]),
     Entry::new::<rename::Rename>(&["rename"]),
+    Entry::new::<version::Version>(&["version"]),
+    Entry::new::<with_lock::WithLock>(&["with-lock"]),
 ];
 
 /// Returns the words of all commands, in the order of the table.

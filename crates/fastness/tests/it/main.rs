@@ -13,6 +13,7 @@
 
 mod bad_input;
 mod borgmatic;
+mod commands;
 mod crash;
 mod create;
 mod damage;

@@ -33,7 +33,7 @@ use std::time::SystemTime;
 use fastness_format::hash_index::{Location, RepositoryIndex};
 use fastness_format::hints::Hints;
 use fastness_format::id::{ChunkId, RepositoryId};
-use fastness_format::repository_config::RepositoryConfig;
+use fastness_format::repository_config::{ConfigText, RepositoryConfig};
 
 pub use self::open::{CreateOptions, LockOptions, OpenOptions, is_repository};
 
@@ -97,6 +97,22 @@ impl LocalRepository {
     /// The settings, as they were when the repository was opened.
     pub fn config(&self) -> &RepositoryConfig {
         &self.config
+    }
+
+    /// The config file as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn config_text(&self) -> Result<ConfigText> {
+        config::read(&self.path)
+    }
+
+    /// Changes the config file; what is open goes on with the settings it was opened with.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn change_config(&mut self, change: impl FnOnce(&mut ConfigText)) -> Result<()> {
+        config::update(&self.path, &*self.monitor, change)
     }
 
     /// Tells whether nothing is ever removed.

@@ -109,6 +109,15 @@ impl LocalRepository {
         self.enforce_quota()
     }
 
+    /// Brings everything written so far to the disk, as whole segments, without a COMMIT.
+    ///
+    /// # Errors
+    /// When writing fails; the transaction can only be rolled back then.
+    pub fn complete_segments(&mut self) -> Result<()> {
+        let completed = self.writer.as_mut().map_or(Ok(()), Writer::complete);
+        self.doom_on_failure(completed)
+    }
+
     pub(super) fn delete_object(&mut self, id: &ChunkId) -> Result<()> {
         self.refuse_if_doomed()?;
         let at = self.state()?.index.get(id);

@@ -213,11 +213,16 @@ impl Writer {
         Ok(())
     }
 
+    /// Closes the open segment and makes all of them durable.
+    pub(super) fn complete(&mut self) -> Result<()> {
+        self.close_open()?;
+        self.sync_all()
+    }
+
     /// Makes everything durable, then writes a COMMIT as a segment of its own, then makes that
     /// durable. Returns its number.
     pub(super) fn commit(&mut self, segments: &Segments) -> Result<u32> {
-        self.close_open()?;
-        self.sync_all()?;
+        self.complete()?;
         let mut open = self.create(segments)?;
         open.append(&segment::COMMIT, &[])?;
         self.finish(open)

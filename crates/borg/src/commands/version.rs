@@ -1,0 +1,36 @@
+//! `version`: what speaks here, and what would answer there.
+
+use std::ffi::OsString;
+
+use crate::BORG_VERSION;
+use crate::commands::Action;
+use crate::context::{Context, Wanted};
+use crate::error::CommandError;
+use crate::options::CommonOptions;
+
+/// Show the versions of client and server
+///
+/// What is shown is the version of Borg that this program behaves like. A repository on this
+/// machine needs no server, so both are the same; it need not exist.
+#[derive(Clone, Debug, clap::Parser)]
+pub struct Version {
+    /// The repository
+    #[arg(value_name = "REPOSITORY")]
+    location: Option<OsString>,
+    /// Options of all commands.
+    #[command(flatten)]
+    common: CommonOptions,
+}
+
+impl Action for Version {
+    fn common(&self) -> &CommonOptions {
+        &self.common
+    }
+
+    fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
+        let location =
+            context.location("REPOSITORY", self.location.as_deref(), Wanted::Repository)?;
+        context.local_path(&location)?;
+        context.print(format!("{BORG_VERSION} / {BORG_VERSION}\n"))
+    }
+}

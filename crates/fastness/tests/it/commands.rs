@@ -1,0 +1,191 @@
+//! Commands side by side: the same lines given to official Borg and to ours, from the same start,
+//! have the same end and print the same.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fastness_testkit::{Borg, Exit, Outcome, Sandbox, source_tree};
+
+use crate::{ours, reference};
+
+/// What every sequence of lines starts from: a repository with two archives, `one` and `two`.
+pub struct Start {
+    pub sandbox: Sandbox,
+}
+
+const KEPT: [&str; 3] = ["home", "repository", "keyfile"];
+
+impl Start {
+    pub fn new() -> Start {
+        let (sandbox, reference) = (Sandbox::new(), reference());
+        let run = |arguments: &[&str]| drop(sandbox.run(&reference, arguments).ok());
+        run(&["init", "-e", "repokey-blake2", "repository"]);
+        run(&["init", "-e", "keyfile", "keyfile"]);
+        first_state(&sandbox.directory("source"));
+        run(&["create", "repository::one", "source"]);
+        run(&["create", "keyfile::one", "source"]);
+        second_state(&sandbox.path("source"));
+        run(&["create", "repository::two", "source"]);
+        for name in KEPT {
+            let template = sandbox.path(format!("{name}.template"));
+            sandbox.copy(&sandbox.path(name), &template);
+        }
+        Start { sandbox }
+    }
+
+    /// Puts everything back as it was.
+    pub fn reset(&self) {
+        for name in KEPT {
+            let _ = fs::remove_dir_all(self.sandbox.path(name));
+            let template = self.sandbox.path(format!("{name}.template"));
+            self.sandbox.copy(&template, &self.sandbox.path(name));
+        }
+    }
+
+    /// Runs the lines with one program, each ending before the next begins.
+    pub fn run(&self, borg: &Borg, lines: &[&str]) -> Vec<Outcome> {
+        self.reset();
+        lines.iter().map(|line| self.line(borg, line)).collect()
+    }
+
+    /// Runs one line: words, `NAME=value` before them.
+    pub fn line(&self, borg: &Borg, line: &str) -> Outcome {
+        let words = shlex::split(line).expect("a line");
+        let is_setting = |word: &&String| word.starts_with("BORG_") && word.contains('=');
+        let settings: Vec<&String> = words.iter().take_while(is_setting).collect();
+        let run = self
+            .sandbox
+            .command(borg)
+            .args(words.iter().skip(settings.len()));
+        let run = settings.iter().fold(run, |run, setting| {
+            let (name, value) = setting.split_once('=').expect("name and value");
+            run.env(name, value)
+        });
+        run.go().tidy()
+    }
+
+    /// Asserts that both programs end the same and print the same.
+    pub fn assert_same(&self, lines: &[&str]) {
+        let theirs = self.run(&reference(), lines);
+        let ours = self.run(&ours(), lines);
+        let mut problems = Vec::new();
+        for ((line, theirs), ours) in lines.iter().zip(&theirs).zip(&ours) {
+            if theirs.exit != ours.exit || theirs.out() != ours.out() {
+                problems.push(format!("{line}\nofficial {theirs}\nours {ours}\n"));
+            }
+        }
+        assert!(problems.is_empty(), "{}", problems.join("\n"));
+    }
+}
+
+fn first_state(source: &Path) {
+    let path = |name: &str| -> PathBuf { source.join(name) };
+    fs::create_dir(path("folder")).unwrap();
+    fs::write(path("text"), "one line\n").unwrap();
+    fs::write(path("gone"), source_tree::Bytes::new(1).text(5_000)).unwrap();
+    fs::write(
+        path("folder/big"),
+        source_tree::Bytes::new(2).random(3_000_000),
+    )
+    .unwrap();
+    fs::write(path("folder/same"), "never changes\n").unwrap();
+    fs::write(path("becomes a folder"), "").unwrap();
+    fs::write(path("linked"), "content\n").unwrap();
+    fs::hard_link(path("linked"), path("linked too")).unwrap();
+    fs::hard_link(path("linked"), path("unlinked later")).unwrap();
+    std::os::unix::fs::symlink("text", path("symlink")).unwrap();
+    std::os::unix::fs::symlink("text", path("symlink gone")).unwrap();
+}
+
+fn second_state(source: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let path = |name: &str| -> PathBuf { source.join(name) };
+    fs::write(path("text"), "one line\nand another\n").unwrap();
+    fs::remove_file(path("gone")).unwrap();
+    fs::write(path("new"), source_tree::Bytes::new(3).text(20_000)).unwrap();
+    let mode = fs::Permissions::from_mode(0o4711);
+    fs::set_permissions(path("folder/big"), mode).unwrap();
+    fs::remove_file(path("becomes a folder")).unwrap();
+    fs::create_dir(path("becomes a folder")).unwrap();
+    fs::write(path("linked"), "other content\n").unwrap();
+    fs::remove_file(path("unlinked later")).unwrap();
+    for name in ["symlink", "symlink gone"] {
+        fs::remove_file(path(name)).unwrap();
+    }
+    std::os::unix::fs::symlink("new", path("symlink")).unwrap();
+    std::os::unix::fs::symlink("new", path("symlink new")).unwrap();
+}
+
+#[test]
+fn settings_are_shown_changed_and_refused_as_by_borg() {
+    Start::new().assert_same(&[
+        "config --list repository",
+        "config repository id",
+        "config repository nothing",
+        "config repository",
+        "BORG_EXIT_CODES=modern config repository",
+        "config repository append_only 5",
+        "config repository append_only 1",
+        "config repository append_only",
+        "config repository repository.append_only",
+        "config repository other.append_only",
+        "config repository other.append_only 1",
+        "config -d repository append_only",
+        "config -d -l repository",
+        "config -l repository",
+        "config repository append_only",
+        "config repository max_segment_size 5000000000",
+        "config repository max_segment_size 100M",
+        "config repository storage_quota 5M",
+        "config repository storage_quota 5G",
+        "config repository segments_per_dir many",
+        "config repository id 12",
+        "config repository version 2",
+        "config repository last_segment_checked 4",
+        "config -l repository",
+        "config -d repository last_segment_checked",
+        "config -d repository nothing",
+        "config ssh://somewhere/else id",
+        "config nowhere id",
+        "config --cache repository previous_location",
+        "config --cache repository nothing",
+        "config --cache repository nothing 1",
+        "config --cache --list repository",
+        "config --cache repository previous_location /somewhere/else",
+        "BORG_RELOCATED_REPO_ACCESS_IS_OK=yes config --cache repository previous_location",
+        "config --cache --delete repository previous_location",
+        "config --cache repository previous_location",
+        "check repository",
+    ]);
+}
+
+#[test]
+fn the_version_is_that_of_borg_for_client_and_server() {
+    Start::new().assert_same(&["version", "version nowhere", "BORG_REPO=x version"]);
+}
+
+#[test]
+fn a_command_under_lock_gives_its_exit_code_and_sees_no_passphrase() {
+    let start = Start::new();
+    start.assert_same(&[
+        "with-lock repository sh -c 'echo $BORG_VERSION:$BORG_PASSPHRASE; exit 3'",
+        "with-lock repository true",
+        "with-lock repository false",
+        "with-lock repository sh -c 'exit 150'",
+        "with-lock repository no-such-command",
+        "BORG_EXIT_CODES=modern with-lock repository no-such-command",
+        "with-lock repository",
+        "with-lock nowhere true",
+        "with-lock repository printf '%s ' -a --info -- --",
+        "with-lock repository -- ls keyfile",
+        "with-lock repository ls repository/data/0",
+        "list --short repository",
+        "check repository",
+    ]);
+    let inner = "with-lock repository sh -c 'ls -d repository/lock.exclusive'";
+    let held = start.line(&ours(), inner).ok();
+    assert_eq!(held.out(), "repository/lock.exclusive\n");
+    let killed = start.line(&ours(), "with-lock repository sh -c 'kill -9 $$'");
+    assert_eq!(killed.exit, Exit::Code(137), "{killed}");
+    assert!(!start.sandbox.path("repository/lock.exclusive").exists());
+}
