@@ -10,6 +10,7 @@ pub mod compact;
 pub mod config;
 pub mod create;
 pub mod delete;
+pub mod diff;
 pub mod export_tar;
 pub mod extract;
 pub mod help;
@@ -149,6 +150,7 @@ pub static COMMANDS: &[Entry] = &[
     Entry::new::<config::Config>(&["config"]),
     Entry::new::<create::Create>(&["create"]),
     Entry::new::<delete::Delete>(&["delete"]),
+    Entry::new::<diff::Diff>(&["diff"]).without_lock(),
     Entry::new::<export_tar::ExportTar>(&["export-tar"]).without_lock(),
     Entry::new::<extract::Extract>(&["extract"]).without_lock(),
     Entry::new::<help::Help>(&["help"]),

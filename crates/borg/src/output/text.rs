@@ -32,20 +32,30 @@ pub enum Units {
 impl Units {
     /// Returns a size with two digits after the point, such as `2.05 kB`; plain below one unit.
     pub fn size(self, bytes: i64) -> String {
+        self.with_digits(bytes, 2)
+    }
+
+    /// As [`Self::bytes`], with one digit after the point.
+    pub fn bytes_short(self, bytes: u64) -> String {
+        self.with_digits(i64::try_from(bytes).unwrap_or(i64::MAX), 1)
+    }
+
+    fn with_digits(self, bytes: i64, precision: usize) -> String {
         let (power, names): (f64, _) = match self {
             Self::Decimal => (1000.0, ["", "k", "M", "G", "T", "P", "E", "Z", "Y"]),
             Self::Binary => (1024.0, ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"]),
         };
+        let scale = 10f64.powi(precision as i32);
         let mut amount = bytes as f64;
         let mut digits = 0;
         let mut unit = "";
         for name in names {
             unit = name;
-            if ((amount * 100.0).round() / 100.0).abs() < power {
+            if ((amount * scale).round() / scale).abs() < power {
                 break;
             }
             amount /= power;
-            digits = 2;
+            digits = precision;
         }
         format!("{amount:.digits$} {unit}B")
     }
