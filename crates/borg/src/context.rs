@@ -167,6 +167,15 @@ impl Context<'_> {
             .map_err(|error| stdout_failed(&error))
     }
 
+    /// Writes to stdout what somebody waits for.
+    ///
+    /// # Errors
+    /// As [`Self::print`].
+    pub fn print_now(&mut self, text: impl AsRef<[u8]>) -> Result<(), CommandError> {
+        self.print(text)?;
+        self.stdout.flush().map_err(|error| stdout_failed(&error))
+    }
+
     /// Writes a JSON document to stdout.
     ///
     /// # Errors

@@ -44,6 +44,11 @@ impl<'a> Person<'a> {
         )
     }
 
+    /// Returns one line that the person types; nothing when nobody does.
+    pub fn line(&self) -> Option<String> {
+        self.prompt().line()
+    }
+
     fn prompt(&self) -> MutexGuard<'_, Box<dyn Prompt>> {
         self.prompt.lock().unwrap_or_else(PoisonError::into_inner)
     }

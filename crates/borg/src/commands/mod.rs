@@ -4,7 +4,6 @@
 //! command is a file and a line in [`COMMANDS`].
 
 pub mod break_lock;
-pub mod change_passphrase;
 pub mod check;
 pub mod compact;
 pub mod config;
@@ -17,6 +16,7 @@ pub mod help;
 pub mod import_tar;
 pub mod info;
 pub mod init;
+pub mod key;
 pub mod list;
 pub mod prune;
 pub mod rename;
@@ -157,7 +157,14 @@ pub static COMMANDS: &[Entry] = &[
     Entry::new::<import_tar::ImportTar>(&["import-tar"]),
     Entry::new::<info::Info>(&["info"]).without_lock(),
     Entry::new::<init::Init>(&["init"]),
-    Entry::new::<change_passphrase::ChangePassphrase>(&["key", "change-passphrase"]),
+    Entry::new::<key::change_passphrase::ChangePassphrase>(&["key", "change-passphrase"]),
+    Entry::new::<key::export::Export>(&["key", "export"]),
+    Entry::new::<key::export_related_secrets::ExportRelatedSecrets>(&[
+        "key",
+        "export-related-secrets",
+    ]),
+    Entry::new::<key::import::Import>(&["key", "import"]),
+    Entry::new::<key::migrate_to_repokey::MigrateToRepokey>(&["key", "migrate-to-repokey"]),
     Entry::new::<list::List>(&["list"]).without_lock(),
     Entry::new::<prune::Prune>(&["prune"]),
     Entry::new::<rename::Rename>(&["rename"]),

@@ -141,16 +141,21 @@ impl Json {
 
     /// Returns the value with sorted keys, laid out over lines.
     pub fn to_document(&self, indent: &Indent) -> String {
+        self.laid_out(indent, true)
+    }
+
+    /// Returns the value laid out over lines, keys in the order given.
+    pub fn to_document_in_order(&self, indent: &Indent) -> String {
+        self.laid_out(indent, false)
+    }
+
+    fn laid_out(&self, indent: &Indent, sorted: bool) -> String {
         let indent = match indent {
             Indent::None => None,
             Indent::With(text) => Some(text.as_str()),
         };
         let mut out = String::new();
-        Writer {
-            indent,
-            sorted: true,
-        }
-        .value(self, 0, &mut out);
+        Writer { indent, sorted }.value(self, 0, &mut out);
         out
     }
 }

@@ -67,6 +67,15 @@ pub enum KeyError {
     /// The repository has no key whose passphrase could be changed.
     #[error("This repository is not encrypted, cannot change the passphrase.")]
     Unencrypted,
+    /// The repository has no key that could be copied.
+    #[error("Key management not available for unencrypted repositories.")]
+    UnencryptedRepository,
+    /// What should be imported is no key.
+    #[error("This file is not a Borg key backup, aborting.")]
+    NotAKeyFile,
+    /// What should be imported is the key of another repository.
+    #[error("This key backup seems to be for a different backup repository, aborting.")]
+    OtherRepository,
     /// The manifest is not an object of this key.
     #[error("Data integrity error: Manifest: Invalid encryption envelope")]
     InvalidManifestEnvelope,
@@ -104,6 +113,9 @@ impl KeyError {
             Self::RepoKeyNotFound(_) => "RepoKeyNotFoundError",
             Self::InvalidManifestEnvelope => "IntegrityError",
             Self::Unencrypted => "CommandError",
+            Self::UnencryptedRepository => "UnencryptedRepo",
+            Self::NotAKeyFile => "NotABorgKeyFile",
+            Self::OtherRepository => "RepoIdMismatch",
             Self::Repository(error) => error.msgid(),
             Self::KeyExists(_)
             | Self::UnrelatedIdHash

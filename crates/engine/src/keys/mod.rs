@@ -5,6 +5,7 @@
 //!
 //! Questions, prompts and the environment are the caller's: it gives a [`KeyContext`].
 
+pub mod backup;
 mod error;
 pub mod keyfile;
 pub mod nonce;

@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use fastness_testkit::golden::Golden;
 use fastness_testkit::{Borg, Exit, Outcome, Sandbox, source_tree};
 
 use crate::{ours, reference};
@@ -243,4 +244,143 @@ fn archives_cut_by_different_rules_are_compared_by_their_bytes() {
         warned.err().contains("--chunker-params are different"),
         "{warned}"
     );
+}
+
+#[test]
+fn keys_are_exported_and_imported_as_by_borg() {
+    Start::new().assert_same(&[
+        "BORG_EXIT_CODES=modern key export repository",
+        "BORG_EXIT_CODES=modern key export repository -",
+        "BORG_EXIT_CODES=modern key export keyfile",
+        "BORG_EXIT_CODES=modern key export --paper repository",
+        "BORG_EXIT_CODES=modern key export --paper keyfile",
+        "key export repository copy",
+        "key export repository source",
+        "BORG_EXIT_CODES=modern key export repository source",
+        "key import repository copy",
+        "BORG_EXIT_CODES=modern key import keyfile copy",
+        "BORG_EXIT_CODES=modern key import repository source/text",
+        "BORG_EXIT_CODES=modern key import repository no-such-file",
+        "key import repository",
+        "key import --paper repository copy",
+        "key import --paper repository",
+        "BORG_EXIT_CODES=modern key export-related-secrets repository -",
+        "key export-related-secrets repository",
+        "key export nowhere",
+        "init -e none plain",
+        "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes BORG_EXIT_CODES=modern key export plain",
+        "BORG_EXIT_CODES=modern key import plain copy",
+        "list --short repository",
+    ]);
+}
+
+#[test]
+fn a_key_that_one_program_exported_is_imported_by_the_other() {
+    let start = Start::new();
+    for (from, to) in [(ours(), reference()), (reference(), ours())] {
+        start.reset();
+        for repository in ["repository", "keyfile"] {
+            let run = |borg: &Borg, line: &str| start.line(borg, &line.replace("REPO", repository));
+            let _ = run(&from, "key export REPO copy").ok();
+            let paper = run(&from, "BORG_EXIT_CODES=modern key export --paper REPO").ok();
+            if repository == "keyfile" {
+                fs::remove_dir_all(start.sandbox.path("home/.config/borg/keys")).unwrap();
+            } else {
+                let _ = run(&reference(), "config REPO repository.id").ok();
+                remove_key(&start.sandbox.path("repository/config"));
+            }
+            let _ = run(&to, "list REPO").exits(2);
+            let _ = run(&to, "key import REPO copy").ok();
+            let _ = run(&from, "list REPO").ok();
+            // The same once more, typed in, with a mistake in the first line.
+            let typed: Vec<String> = paper
+                .lines()
+                .iter()
+                .skip(3)
+                .map(|line| typed(line))
+                .collect();
+            let input = format!("1 - 00\n{}\n", typed.join("\n"));
+            let arguments = ["key", "import", "--paper", repository];
+            let import = start
+                .sandbox
+                .command(&to)
+                .args(arguments)
+                .stdin(input.as_bytes());
+            let _ = import.go().ok();
+            let _ = run(&from, "list REPO").ok();
+            let _ = run(&to, "check REPO").ok();
+        }
+    }
+}
+
+/// What is typed of a line of a key on paper.
+fn typed(line: &str) -> String {
+    line.split_once(':')
+        .map_or(line, |(_, digits)| digits)
+        .to_owned()
+}
+
+fn remove_key(config: &Path) {
+    let text = fs::read_to_string(config).unwrap();
+    let kept = text
+        .lines()
+        .filter(|line| !line.starts_with("key =") && !line.starts_with('\t'));
+    fs::write(config, kept.collect::<Vec<_>>().join("\n") + "\n").unwrap();
+}
+
+#[test]
+fn a_printable_key_holds_the_key_and_its_code() {
+    let start = Start::new();
+    let page = start
+        .line(&ours(), "key export --qr-html repository")
+        .ok()
+        .out();
+    let key = start.line(&ours(), "key export repository").ok().out();
+    assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
+    assert!(page.contains(&key) && page.contains("<svg"));
+}
+
+#[test]
+fn related_repositories_are_made_with_secrets_of_the_other_program() {
+    let start = Start::new();
+    for (from, to, name) in [(ours(), reference(), "a"), (reference(), ours(), "b")] {
+        let _ = start
+            .line(&from, "key export-related-secrets repository secrets")
+            .ok();
+        let init = format!("init -e keyfile-blake2 --import-related-secrets secrets {name}");
+        let _ = start.line(&to, &init).ok();
+        let _ = start.line(&to, &format!("create {name}::x source")).ok();
+        let [theirs, own] = ["repository::two", &format!("{name}::x")].map(|archive| {
+            let line = format!("debug dump-archive {archive} dumped");
+            let _ = start.line(&reference(), &line).ok();
+            let dumped = fs::read(start.sandbox.path("dumped")).unwrap();
+            let dumped: serde_json::Value = serde_json::from_slice(&dumped).unwrap();
+            let big = |item: &&serde_json::Value| item["path"] == "source/folder/big";
+            dumped["_items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(big)
+                .unwrap()["chunks"]
+                .clone()
+        });
+        let ids = |chunks: &serde_json::Value| -> Vec<String> {
+            let chunks = chunks.as_array().unwrap().iter();
+            chunks.map(|chunk| chunk[0].to_string()).collect()
+        };
+        assert_eq!(ids(&theirs), ids(&own));
+    }
+}
+
+#[test]
+fn a_repository_in_passphrase_mode_becomes_one_in_repokey_mode() {
+    let sandbox = Sandbox::new();
+    let golden = Golden::unpack(&sandbox, "repositories", "v14-passphrase-premigration");
+    let run = |borg: &Borg, command: &[&str]| {
+        let run = golden.prepare(sandbox.command(borg)).args(command);
+        run.arg(golden.repository()).go().tidy()
+    };
+    let _ = run(&reference(), &["list"]).exits(2);
+    let _ = run(&ours(), &["key", "migrate-to-repokey"]).ok();
+    let _ = run(&reference(), &["list"]).ok();
 }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`key_type`] | the modes and their type bytes |
 //! | [`key_blob`] | the key at rest: encrypted by a passphrase, as text, as a key file |
+//! | [`paper_key`] | the key on paper |
 //! | [`tam`] | authentication of the manifest and of archive metadata |
 //! | `id_hash`, `envelope`, `lanes`, `belt` | ids; objects; several of them at once; one after the other with all lanes full |
 //!
@@ -19,6 +20,7 @@ mod id_hash;
 pub mod key_blob;
 pub mod key_type;
 mod lanes;
+pub mod paper_key;
 pub mod tam;
 
 use std::fmt;
