@@ -17,6 +17,21 @@ pub fn host_name() -> Vec<u8> {
     rustix::system::uname().nodename().to_bytes().to_vec()
 }
 
+/// Returns system, host, release, version and machine, as `uname` prints them.
+#[must_use]
+pub fn platform() -> String {
+    let name = rustix::system::uname();
+    let parts = [
+        name.sysname(),
+        name.nodename(),
+        name.release(),
+        name.version(),
+        name.machine(),
+    ];
+    let parts: Vec<_> = parts.map(CStr::to_string_lossy).into();
+    parts.join(" ")
+}
+
 /// Returns the full name that the system's resolver gives to a host name.
 ///
 /// May ask the network. Without an answer the name itself is the full name.

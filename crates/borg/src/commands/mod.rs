@@ -8,6 +8,7 @@ pub mod check;
 pub mod compact;
 pub mod config;
 pub mod create;
+pub mod debug;
 pub mod delete;
 pub mod diff;
 pub mod export_tar;
@@ -149,6 +150,18 @@ pub static COMMANDS: &[Entry] = &[
     Entry::new::<compact::Compact>(&["compact"]),
     Entry::new::<config::Config>(&["config"]),
     Entry::new::<create::Create>(&["create"]),
+    Entry::new::<debug::objects::DeleteObj>(&["debug", "delete-obj"]),
+    Entry::new::<debug::archives::DumpArchive>(&["debug", "dump-archive"]),
+    Entry::new::<debug::archives::DumpArchiveItems>(&["debug", "dump-archive-items"]),
+    Entry::new::<debug::hints::DumpHints>(&["debug", "dump-hints"]),
+    Entry::new::<debug::archives::DumpManifest>(&["debug", "dump-manifest"]),
+    Entry::new::<debug::scan::DumpRepoObjs>(&["debug", "dump-repo-objs"]),
+    Entry::new::<debug::objects::GetObj>(&["debug", "get-obj"]),
+    Entry::new::<debug::objects::IdHash>(&["debug", "id-hash"]),
+    Entry::new::<debug::info::Info>(&["debug", "info"]),
+    Entry::new::<debug::objects::PutObj>(&["debug", "put-obj"]),
+    Entry::new::<debug::objects::RefcountObj>(&["debug", "refcount-obj"]),
+    Entry::new::<debug::scan::SearchRepoObjs>(&["debug", "search-repo-objs"]),
     Entry::new::<delete::Delete>(&["delete"]),
     Entry::new::<diff::Diff>(&["diff"]).without_lock(),
     Entry::new::<export_tar::ExportTar>(&["export-tar"]).without_lock(),

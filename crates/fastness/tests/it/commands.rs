@@ -384,3 +384,64 @@ fn a_repository_in_passphrase_mode_becomes_one_in_repokey_mode() {
     let _ = run(&ours(), &["key", "migrate-to-repokey"]).ok();
     let _ = run(&reference(), &["list"]).ok();
 }
+
+#[test]
+fn dumps_of_a_repository_are_those_of_borg() {
+    let start = Start::new();
+    start.assert_same(&[
+        "debug dump-manifest repository manifest.json",
+        "debug dump-archive repository::two archive.json",
+        "debug dump-archive repository::nothing archive.json",
+        "BORG_EXIT_CODES=modern debug dump-archive repository::one -",
+        "BORG_EXIT_CODES=modern debug dump-manifest repository -",
+        "debug dump-archive-items repository::one",
+        "debug id-hash repository source/text",
+        "debug put-obj repository 00 source/text",
+        "BORG_EXIT_CODES=modern debug put-obj repository zz source/text",
+        "debug search-repo-objs repository 'str:one line\n'",
+        "debug search-repo-objs repository hex:736f7572",
+        "debug search-repo-objs repository nothing",
+        "debug dump-repo-objs repository",
+        "debug dump-repo-objs --ghost keyfile",
+        "debug dump-repo-objs --ghost --segment 3 --offset 8 repository",
+        "debug delete-obj repository 12",
+        "debug refcount-obj repository 12",
+        "debug get-obj repository 12 object",
+        "check repository",
+    ]);
+    for borg in [reference(), ours()] {
+        start.reset();
+        let _ = start
+            .line(&borg, "debug dump-hints repository hints.json")
+            .ok();
+        let hints = start.sandbox.path("hints.json");
+        fs::rename(hints, start.sandbox.path(format!("{}.hints", borg.label()))).unwrap();
+    }
+    let [theirs, ours] = [reference(), ours()].map(|borg| -> serde_json::Value {
+        let path = start.sandbox.path(format!("{}.hints", borg.label()));
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    });
+    assert_eq!(theirs, ours);
+}
+
+#[test]
+fn objects_are_put_read_counted_and_deleted_one_by_one() {
+    let start = Start::new();
+    let id = "a5".repeat(32);
+    let line = |line: &str| line.replace("ID", &id);
+    let lines = [
+        "debug put-obj repository ID source/text",
+        "debug get-obj repository ID object",
+        "debug refcount-obj repository ID 12",
+        "debug delete-obj repository ID ID 12",
+        "debug get-obj repository ID object",
+        "BORG_EXIT_CODES=modern debug get-obj repository ID object",
+        "debug delete-obj repository ID",
+    ]
+    .map(line);
+    start.assert_same(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+    let text = fs::read(start.sandbox.path("source/text")).unwrap();
+    assert_eq!(fs::read(start.sandbox.path("object")).unwrap(), text);
+    let info = start.line(&ours(), "debug info").ok().out();
+    assert!(info.contains("CRC implementation"), "{info}");
+}

@@ -17,6 +17,7 @@ mod compact;
 mod config;
 mod index;
 pub mod lock;
+mod low_level;
 mod open;
 mod quota;
 mod replay;
@@ -35,6 +36,7 @@ use fastness_format::hints::Hints;
 use fastness_format::id::{ChunkId, RepositoryId};
 use fastness_format::repository_config::{ConfigText, RepositoryConfig};
 
+pub use self::low_level::LowLevelEntry;
 pub use self::open::{CreateOptions, LockOptions, OpenOptions, is_repository};
 
 use self::config::NonceFile;
