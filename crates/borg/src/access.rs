@@ -220,7 +220,8 @@ impl Context<'_> {
         Ok(open_catalogue(repository, &opening)?.0)
     }
 
-    fn opening<'b>(
+    /// Returns how a repository is opened for these operations.
+    pub fn opening<'b>(
         &'b self,
         place: &'b Place,
         security: &'b SecurityManager<'b>,

@@ -28,4 +28,5 @@ pub mod shelf;
 pub mod tar;
 pub mod tasks;
 pub mod times;
+pub mod upgrade;
 pub mod world;

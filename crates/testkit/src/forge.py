@@ -2,15 +2,16 @@
 
 Standard input: JSON {"repository": path, "archives": {name: [item...]}, "manifest": {key: value}}.
 In an item, strings are latin-1 for the bytes meant; "data" becomes chunks, "mtime" defaults to a fixed
-time. The values of "manifest" are added to the manifest's config.
+time. The values of "manifest" are added to the manifest's config. Archives named in "untagged" lose
+their authentication, as if a version had made them that knew none.
 """
 
 import json
 import sys
 
-from borg.archive import Archive
+from borg.archive import Archive, Statistics
 from borg.cache import Cache
-from borg.helpers import Manifest
+from borg.helpers import Manifest, msgpack
 from borg.logger import setup_logging
 from borg.repository import Repository
 
@@ -51,6 +52,18 @@ def main():
                 for values in items:
                     archive.items_buffer.add(Raw(forged(values, cache, archive)))
                 archive.save()
+            for name in order.get("untagged", []):
+                entry = manifest.archives[name]
+                metadata = msgpack.unpackb(key.decrypt(entry.id, repository.get(entry.id)))
+                del metadata[b"tam"]
+                data = msgpack.packb(metadata)
+                identity = key.id_hash(data)
+                cache.add_chunk(identity, data, Statistics(), wait=False)
+                cache.chunk_decref(entry.id, Statistics(), wait=False)
+                manifest.archives[name] = (identity, entry.ts)
+                manifest.write()
+                repository.commit(compact=False)
+                cache.commit()
         if order.get("manifest"):
             manifest.config.update({k.encode(): v for k, v in order["manifest"].items()})
             manifest.write()

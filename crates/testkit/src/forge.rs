@@ -59,6 +59,14 @@ pub fn manifest_config(sandbox: &Sandbox, repository: &Path, config: &Value) {
     );
 }
 
+/// Takes the authentication of these archives away.
+pub fn untagged(sandbox: &Sandbox, repository: &Path, archives: &[&str]) {
+    write(
+        sandbox,
+        &json!({"repository": repository, "archives": {}, "untagged": archives}),
+    );
+}
+
 fn write(sandbox: &Sandbox, order: &Value) {
     let python = Borg::official(Version::V14).python();
     let run = sandbox

@@ -21,6 +21,7 @@ pub mod key;
 pub mod list;
 pub mod prune;
 pub mod rename;
+pub mod upgrade;
 pub mod version;
 pub mod with_lock;
 
@@ -181,6 +182,7 @@ pub static COMMANDS: &[Entry] = &[
     Entry::new::<list::List>(&["list"]).without_lock(),
     Entry::new::<prune::Prune>(&["prune"]),
     Entry::new::<rename::Rename>(&["rename"]),
+    Entry::new::<upgrade::Upgrade>(&["upgrade"]),
     Entry::new::<version::Version>(&["version"]),
     Entry::new::<with_lock::WithLock>(&["with-lock"]),
 ];

@@ -105,16 +105,29 @@ pub fn open(
     repository: &dyn Repository,
     manifest: &[u8],
 ) -> Result<Key, KeyError> {
+    Ok(open_with_passphrase(context, repository, manifest)?.0)
+}
+
+/// As [`open`]; also returns the passphrase, if it took one.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with_passphrase(
+    context: &KeyContext<'_>,
+    repository: &dyn Repository,
+    manifest: &[u8],
+) -> Result<(Key, Option<Passphrase>), KeyError> {
     let key_type = identify(manifest)?;
     let id = repository.id();
     let (text, target, name) = match key_type.storage() {
         KeyStorage::None | KeyStorage::Derived => {
-            return Ok(Key {
+            let key = Key {
                 crypto: Crypto::plaintext(id),
                 target: KeyTarget::None,
                 logically_encrypted: false,
                 without_key: false,
-            });
+            };
+            return Ok((key, None));
         }
         KeyStorage::Repository => (
             repokey::read(context, repository)?,
@@ -129,7 +142,7 @@ pub fn open(
         }
     };
     if context.without_key && !key_type.encrypts() {
-        return Ok(without_key(key_type, id, target));
+        return Ok((without_key(key_type, id, target), None));
     }
     let tam_required = crate::security::tam_required_file(context.directories, &id).is_file();
     let blob =
@@ -144,12 +157,13 @@ pub fn open(
                 Err(error) => Err(blob_error(context, &target, error)),
             },
         )?;
-    Ok(Key {
+    let key = Key {
         crypto: Crypto::new(key_type, material),
         logically_encrypted: logically_encrypted(key_type, &passphrase),
         target,
         without_key: false,
-    })
+    };
+    Ok((key, Some(passphrase)))
 }
 
 fn without_key(key_type: KeyType, id: RepositoryId, target: KeyTarget) -> Key {

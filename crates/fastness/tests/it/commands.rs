@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fastness_testkit::golden::Golden;
-use fastness_testkit::{Borg, Exit, Outcome, Sandbox, source_tree};
+use fastness_testkit::{Borg, Exit, Outcome, Sandbox, forge, source_tree};
 
 use crate::{ours, reference};
 
@@ -16,6 +16,9 @@ use crate::{ours, reference};
 pub struct Start {
     pub sandbox: Sandbox,
 }
+
+/// A line with this setting gets a process of its own.
+const ALONE: &str = "BORG_EXIT_CODES=modern";
 
 const KEPT: [&str; 3] = ["home", "repository", "keyfile"];
 
@@ -66,6 +69,8 @@ impl Start {
             let (name, value) = setting.split_once('=').expect("name and value");
             run.env(name, value)
         });
+        let alone = settings.iter().any(|setting| *setting == ALONE);
+        let run = if alone { run.under(["env"]) } else { run };
         run.go().tidy()
     }
 
@@ -444,4 +449,60 @@ fn objects_are_put_read_counted_and_deleted_one_by_one() {
     assert_eq!(fs::read(start.sandbox.path("object")).unwrap(), text);
     let info = start.line(&ours(), "debug info").ok().out();
     assert!(info.contains("CRC implementation"), "{info}");
+}
+
+#[test]
+fn authentication_is_required_checked_and_given_up_as_by_borg() {
+    let start = Start::new();
+    start.assert_same(&[
+        "upgrade --check-tam repository",
+        "upgrade --tam repository",
+        "upgrade --check-archives-tam repository",
+        "upgrade --archives-tam repository",
+        "upgrade --disable-tam repository",
+        "upgrade --check-tam repository",
+        "BORG_EXIT_CODES=modern upgrade --check-tam repository",
+        "upgrade --tam repository",
+        "upgrade --check-tam repository",
+        "upgrade --disable-tam keyfile",
+        "upgrade --tam keyfile",
+        "upgrade --tam nowhere",
+        "list --short repository",
+        "check repository",
+    ]);
+    // What one program gave up, the other requires again.
+    for (one, other) in [(ours(), reference()), (reference(), ours())] {
+        let _ = start.line(&one, "upgrade --disable-tam repository").ok();
+        let _ = start
+            .line(&other, "upgrade --check-tam repository")
+            .exits(1);
+        let _ = start.line(&other, "upgrade --tam repository").ok();
+        let _ = start.line(&one, "upgrade --check-tam repository").ok();
+    }
+}
+
+#[test]
+fn archives_of_older_versions_get_authentication() {
+    let start = Start::new();
+    start.reset();
+    forge::untagged(&start.sandbox, &start.sandbox.path("repository"), &["one"]);
+    let run = |borg: &Borg, option: &str| start.line(borg, &format!("upgrade {option} repository"));
+    let missing = run(&ours(), "--check-archives-tam").exits(1).out();
+    let theirs = run(&reference(), "--check-archives-tam").exits(1).out();
+    assert_eq!(missing, theirs);
+    assert!(missing.contains("Archive TAM missing: one"), "{missing}");
+    let added = run(&ours(), "--archives-tam").ok().out();
+    let end = "Fixed 1 archives with TAM issues!\nAll archives are TAM authenticated now.\n";
+    assert!(
+        added.contains("Added archive TAM:   one") && added.ends_with(end),
+        "{added}"
+    );
+    let present = run(&reference(), "--check-archives-tam").ok().out();
+    assert!(!present.contains("missing"), "{present}");
+    let _ = start
+        .line(&reference(), "check --verify-data repository")
+        .ok();
+    let _ = start
+        .line(&reference(), "extract --dry-run repository::one")
+        .ok();
 }
