@@ -234,10 +234,11 @@ fn flip_a_bit(sandbox: &Sandbox) {
 
 fn killed_at_system_calls(operation: &Operation) {
     let mut stage = Stage::new(operation.repairs);
-    let sweep = if long() {
-        Sweep::FULL
-    } else {
-        Sweep { step: 7, first: 2 }
+    let sweep = match operation.again {
+        _ if long() => Sweep::FULL,
+        None => Sweep { step: 7, first: 2 },
+        // It takes seconds each time.
+        Some(_) => Sweep { step: 20, first: 5 },
     };
     let kills = sweep.over(|nth| {
         let about = format!("{:?} killed at durable call {nth}", operation.arguments);
