@@ -3,6 +3,7 @@
 //! A file holds the arguments, whose doc comments are the help, and what the command does. A new
 //! command is a file and a line in [`COMMANDS`].
 
+pub mod benchmark;
 pub mod break_lock;
 pub mod check;
 pub mod compact;
@@ -146,6 +147,7 @@ impl Entry {
 
 /// All commands.
 pub static COMMANDS: &[Entry] = &[
+    Entry::new::<benchmark::Crud>(&["benchmark", "crud"]),
     Entry::new::<break_lock::BreakLock>(&["break-lock"]),
     Entry::new::<check::Check>(&["check"]).without_lock(),
     Entry::new::<compact::Compact>(&["compact"]),

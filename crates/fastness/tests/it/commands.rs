@@ -506,3 +506,26 @@ fn archives_of_older_versions_get_authentication() {
         .line(&reference(), "extract --dry-run repository::one")
         .ok();
 }
+
+#[test]
+fn a_benchmark_measures_and_leaves_nothing_behind() {
+    let start = Start::new();
+    let shape = |borg: &Borg| {
+        start.reset();
+        let run = start
+            .sandbox
+            .command(borg)
+            .env("_BORG_BENCHMARK_CRUD_TEST", "yes");
+        let out = run
+            .args(["benchmark", "crud", "repository", "bench"])
+            .go()
+            .ok()
+            .out();
+        let _ = fs::remove_dir(start.sandbox.path("bench"));
+        assert!(!start.sandbox.path("bench").exists(), "something is left");
+        out.replace(|digit: char| digit.is_ascii_digit(), "0")
+    };
+    assert_eq!(shape(&ours()), shape(&reference()));
+    let archives = start.line(&ours(), "list --short repository").ok().lines();
+    assert_eq!(archives, ["one", "two"]);
+}
