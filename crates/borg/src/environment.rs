@@ -91,6 +91,8 @@ pub struct Environment {
     pub json_indent: Indent,
     /// `BORG_FILES_CACHE_SUFFIX`: a files cache of its own for a kind of runs.
     pub files_cache_suffix: Option<String>,
+    /// `BORG_LOGGING_CONF`: a logging configuration of Python, which only Borg can use.
+    pub logging_conf: Option<PathBuf>,
     /// `BORG_FILES_CACHE_TTL`: runs after which an unseen file is forgotten.
     pub files_cache_ttl: Option<u32>,
     /// Deviations asked for.
@@ -145,6 +147,9 @@ impl Environment {
             None => Indent::default(),
         };
         environment.files_cache_suffix = environment.non_empty("BORG_FILES_CACHE_SUFFIX");
+        environment.logging_conf = environment
+            .non_empty("BORG_LOGGING_CONF")
+            .map(PathBuf::from);
         environment.files_cache_ttl = environment
             .text("BORG_FILES_CACHE_TTL")
             .and_then(|text| text.trim().parse().ok());

@@ -154,6 +154,11 @@ fn carry_out(
             .log()
             .log(Level::Warning, "borg.archiver", warning, None);
     }
+    for warning in without_effect(&common, environment) {
+        reporter
+            .log()
+            .log(Level::Warning, "borg.logger", &warning, None);
+    }
     if common.show_version {
         let version = format!("borgbackup version {BORG_VERSION}");
         reporter.log().info("borg.output.show-version", version);
@@ -184,6 +189,24 @@ fn carry_out(
         log_exit_code(reporter.log(), code);
     }
     code
+}
+
+/// Says which settings of Borg, bound to Python as they are, have no effect here.
+fn without_effect(common: &options::CommonOptions, environment: &Environment) -> Vec<String> {
+    let logging = environment.logging_conf.as_ref().map(|path| {
+        // The beginning is what Borg says when it cannot use the file; it goes on, too.
+        format!(
+            "setup_logging for \"{}\" failed with \"logging configurations of Python are not supported\".",
+            std::path::absolute(path).unwrap_or_else(|_| path.clone()).display()
+        )
+    });
+    let profile = common.debug_profile.as_ref().map(|path| {
+        format!(
+            "Ignoring --debug-profile {}: there is no Python to profile.",
+            path.display()
+        )
+    });
+    logging.into_iter().chain(profile).collect()
 }
 
 /// Tells what went wrong, and the next step to a person.

@@ -180,6 +180,11 @@ fn special_files(root: &Path) {
     }
 }
 
+/// Sets an extended attribute of a file; panics where the file system keeps none.
+pub fn set_attribute(path: &Path, name: &str, value: &[u8]) {
+    lsetxattr(path, name, value, XattrFlags::empty()).unwrap();
+}
+
 fn attributes(root: &Path) {
     let file = root.join("with-xattrs");
     fs::write(&file, b"has attributes").unwrap();

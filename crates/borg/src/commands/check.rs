@@ -46,7 +46,7 @@ pub struct Check {
     /// Try to repair what is found
     #[arg(long)]
     pub repair: bool,
-    /// Use less space while repairing
+    /// Does nothing, as in Borg
     #[arg(long)]
     pub save_space: bool,
     /// Stop after SECONDS and go on there the next time (with --repository-only)

@@ -62,7 +62,7 @@ pub struct Create {
     /// Print sizes as JSON
     #[arg(long)]
     json: bool,
-    /// Do without the local cache; every file is read
+    /// Does nothing: the local cache is always brought up to date, which is quick
     #[arg(long)]
     no_cache_sync: bool,
     /// Name of the file that standard input is stored in
@@ -131,7 +131,7 @@ pub struct FilesystemOptions {
     /// Do not store change times
     #[arg(long)]
     noctime: bool,
-    /// Do not store times of birth
+    /// Does nothing on Linux, where times of birth are never stored
     #[arg(long)]
     nobirthtime: bool,
     /// Do not store flags such as NODUMP and IMMUTABLE
@@ -143,7 +143,7 @@ pub struct FilesystemOptions {
     /// Do not store extended attributes
     #[arg(long)]
     noxattrs: bool,
-    /// Skip the holes of sparse files (only with the fixed chunker)
+    /// Detect the holes of sparse files (only the fixed chunker cuts at them)
     #[arg(long)]
     sparse: bool,
     /// What tells that a file did not change (default: ctime,size,inode)

@@ -45,7 +45,7 @@ pub struct Delete {
     /// Keep what is known of the repository when it is deleted
     #[arg(long)]
     keep_security_info: bool,
-    /// Use less space while deleting
+    /// Does nothing, as in Borg
     #[arg(long)]
     save_space: bool,
     /// Commit every SECONDS seconds

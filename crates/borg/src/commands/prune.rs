@@ -45,7 +45,7 @@ pub struct Prune {
     /// What to keep.
     #[command(flatten)]
     pub keep: KeepOptions,
-    /// Use less space while deleting
+    /// Does nothing, as in Borg
     #[arg(long)]
     pub save_space: bool,
     /// Commit every SECONDS seconds

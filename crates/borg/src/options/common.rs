@@ -89,7 +89,7 @@ pub struct CommonOptions {
     /// Treat parts of files, left by interrupted runs of old versions, like files
     #[arg(long)]
     pub consider_part_files: bool,
-    /// Write a profile of the run into FILE
+    /// Borg writes a Python profile of its run into FILE; here it only warns
     #[arg(long, value_name = "FILE", hide = true)]
     pub debug_profile: Option<PathBuf>,
     /// Reach the server with this command in place of ssh

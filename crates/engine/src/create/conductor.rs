@@ -116,7 +116,7 @@ impl<'w, 'env> Conductor<'w, 'env> {
     ///
     /// # Errors
     /// When the operation failed; problems of single files only warn.
-    pub fn walk(&mut self, root: &Root) -> Result<(), EngineError> {
+    fn walk(&mut self, root: &Root) -> Result<(), EngineError> {
         let stat = match stat::stat_path(root.path.as_slice()) {
             Ok(stat) => stat,
             Err(error) => {
@@ -144,11 +144,29 @@ impl<'w, 'env> Conductor<'w, 'env> {
         Ok(())
     }
 
-    /// Archives data that comes from elsewhere.
+    /// Walks all roots, with the streams at their places.
+    ///
+    /// # Errors
+    /// When the operation failed; problems of single files only warn.
+    pub fn walk_all(&mut self) -> Result<(), EngineError> {
+        let options = self.lister.options;
+        let mut streams = options.streams.iter().enumerate().peekable();
+        for place in 0..=options.roots.len() {
+            while let Some((number, stream)) = streams.next_if(|(_, next)| next.place <= place) {
+                self.stream(number, stream)?;
+            }
+            if let Some(root) = options.roots.get(place) {
+                self.walk(root)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Archives data that comes from elsewhere, the stream of the options with this number.
     ///
     /// # Errors
     /// When the operation failed; a failure to read only warns.
-    pub fn stream(&mut self, stream: &Stream) -> Result<(), EngineError> {
+    fn stream(&mut self, number: usize, stream: &Stream) -> Result<(), EngineError> {
         let path = stream.path.clone();
         if self.lister.options.dry_run {
             self.show('-', path);
@@ -181,7 +199,7 @@ impl<'w, 'env> Conductor<'w, 'env> {
             key: None,
             status: 'i',
             hardlink_master: false,
-            stream: true,
+            stream: Some(number),
         };
         let big = BigFile::spawn(self.crew, self.lister, file);
         self.pending.big(big);
@@ -359,7 +377,7 @@ impl<'w, 'env> Conductor<'w, 'env> {
                     key,
                     status: if known { 'M' } else { 'A' },
                     hardlink_master: false,
-                    stream: false,
+                    stream: None,
                 });
             }
             Entry::Directory {
@@ -398,6 +416,7 @@ impl<'w, 'env> Conductor<'w, 'env> {
                 return;
             }
         };
+        self.pending.unread(opened.warnings, path);
         if let Some(item) = &opened.item {
             self.pending.item(self.crew, item);
         }
@@ -416,13 +435,23 @@ impl<'w, 'env> Conductor<'w, 'env> {
         }
     }
 
-    fn ready(&mut self, directory: &Directory, item: ReadyItem) -> Result<(), EngineError> {
+    fn ready(&mut self, directory: &Directory, mut item: ReadyItem) -> Result<(), EngineError> {
+        let mut warnings = std::mem::take(&mut item.warnings);
+        if item.content.is_none() && !warnings.is_empty() {
+            let warnings = std::mem::take(&mut warnings);
+            self.pending
+                .unread(warnings, &directory.path_of(item.index));
+        }
         if let Some(content) = &item.content {
             self.pending.content(content)?;
         }
         if self.lister.options.list {
             self.pending
                 .status(item.status, directory.path_of(item.index));
+        }
+        if !warnings.is_empty() {
+            self.pending
+                .unread(warnings, &directory.path_of(item.index));
         }
         self.pending.item(self.crew, &item.encoded);
         Ok(())
@@ -450,7 +479,7 @@ impl<'w, 'env> Conductor<'w, 'env> {
             key: linked.key.take(),
             status: if linked.known { 'M' } else { 'A' },
             hardlink_master: true,
-            stream: false,
+            stream: None,
         };
         if !self.linked_inodes.insert(inode) {
             // The content is counted with the first name.
@@ -475,6 +504,8 @@ impl<'w, 'env> Conductor<'w, 'env> {
             return Ok(());
         }
         self.pending.hard_links.insert(inode, file.archived_path);
+        let warnings = std::mem::take(&mut linked.warnings);
+        self.pending.unread(warnings, &file.path);
         self.show(linked.status, file.path);
         self.encoded(&linked)
     }

@@ -130,7 +130,7 @@ impl Post {
     }
 
     /// Appends what arrives to the repository; an empty parcel ends it.
-    fn deliver(&self, repository: &Mutex<&mut dyn Repository>) {
+    fn deliver(&self, repository: &Writable<'_>) {
         for objects in &self.receiver {
             if objects.is_empty() {
                 return;
@@ -142,7 +142,9 @@ impl Post {
                 if self.failure.is_set() {
                     continue;
                 }
-                if let Err(error) = repository.put(&id, object.as_bytes()) {
+                if let Some(repository) = repository.as_mut()
+                    && let Err(error) = repository.put(&id, object.as_bytes())
+                {
                     self.failure.set(error.into());
                 }
                 self.keep(object);
@@ -153,12 +155,15 @@ impl Post {
     }
 }
 
+/// Where objects go; nowhere in a dry run, which makes none.
+pub type Writable<'a> = Mutex<Option<&'a mut dyn Repository>>;
+
 /// The threads of one create.
 pub struct Crew<'env> {
     /// The stages.
     pub store: &'env Store<'env>,
     /// The repository; the writer holds it for one parcel at a time.
-    pub repository: &'env Mutex<&'env mut dyn Repository>,
+    pub repository: &'env Writable<'env>,
     /// What big files are read into.
     pub slabs: Slabs,
     post: &'env Post,
@@ -248,7 +253,7 @@ impl<'env> Crew<'env> {
 pub fn with_crew<'env, T>(
     store: &'env Store<'env>,
     post: &'env Post,
-    repository: &'env Mutex<&'env mut dyn Repository>,
+    repository: &'env Writable<'env>,
     threads: usize,
     longest_chunk: usize,
     conduct: impl FnOnce(&Crew<'env>) -> Result<T, EngineError>,

@@ -11,6 +11,7 @@ use fastness_sys::stat::Stat;
 
 use super::Root;
 use super::stages::StoredChunk;
+use crate::attributes::XattrWarning;
 use crate::cache::files::FileKey;
 use crate::error::SourceError;
 use crate::tasks::Slot;
@@ -78,6 +79,8 @@ pub struct Opened {
     pub item: Option<Vec<u8>>,
     /// The status letter shown when the directory is done.
     pub status: Option<char>,
+    /// Extended attributes that could not be read.
+    pub warnings: Vec<XattrWarning>,
     /// Its entries; none when they are not to be looked at.
     pub entries: Option<Arc<Directory>>,
     /// The first of the entries, already looked at.
@@ -148,6 +151,8 @@ pub struct ReadyItem {
     pub status: char,
     /// The encoded item.
     pub encoded: Vec<u8>,
+    /// Extended attributes that could not be read.
+    pub warnings: Vec<XattrWarning>,
     /// Present for regular files.
     pub content: Option<ReadyContent>,
 }
@@ -183,6 +188,8 @@ pub struct LinkedItem {
     pub stat: Stat,
     /// Everything but `hardlink_master`, `source` and the content.
     pub item: Item,
+    /// Extended attributes that could not be read.
+    pub warnings: Vec<XattrWarning>,
     /// Status letter if it is no further name of something archived before.
     pub status: char,
     /// Content of a regular file that is unchanged.
@@ -212,8 +219,8 @@ pub struct FileToRead {
     pub status: char,
     /// What the item says of hard links.
     pub hardlink_master: bool,
-    /// Whether it is the stream of the options, open already.
-    pub stream: bool,
+    /// Which of the streams in the options it is, if it is one.
+    pub stream: Option<usize>,
 }
 
 /// What reading a file gave.
@@ -234,6 +241,8 @@ pub struct ReadFile {
 pub struct ReadItem {
     /// The item, without `chunks` and `size`.
     pub item: Item,
+    /// Extended attributes that could not be read.
+    pub warnings: Vec<XattrWarning>,
     /// What the files cache is to remember.
     pub stamp: FileStamp,
     /// Whether the file changed while it was read.

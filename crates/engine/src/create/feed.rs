@@ -15,11 +15,10 @@ use fastness_format::chunker::ChunkerParams;
 use fastness_format::compress::CompressionSpec;
 use fastness_format::id::ChunkId;
 use fastness_format::item::{ChunkRef, Item};
-use fastness_repository::Repository;
 
 use super::FileChunker;
 use super::claims::Claims;
-use super::crew::{Crew, Post, with_crew};
+use super::crew::{Crew, Post, Writable, with_crew};
 use super::items::ItemStream;
 use super::read::Cutter;
 use super::run::checkpoint_name;
@@ -91,7 +90,7 @@ pub fn feed(
     let chunker = FileChunker::new(options.chunker, crypto.chunk_seed());
     let checkpoint = checkpoint_name(session, options.name);
     let (catalogue, repository) = session.split();
-    let repository: Mutex<&mut dyn Repository> = Mutex::new(repository);
+    let repository: Writable<'_> = Mutex::new(Some(repository));
     let longest = options.chunker.max_chunk();
     let threads = options.threads.max(1);
     let fed = with_crew(&store, &post, &repository, threads, longest, |crew| {
@@ -438,7 +437,7 @@ impl Checkpoints<'_> {
     ) -> Result<(), EngineError> {
         let metadata = (self.options.metadata)(&self.name, items, stats);
         let mut repository = lock(crew.repository);
-        let repository: &mut dyn Repository = &mut **repository;
+        let repository = repository.as_deref_mut().ok_or(EngineError::Abandoned)?;
         let (chunks, compression) = (&crew.store.claims.table, self.options.compression);
         let catalogue = &mut *self.catalogue;
         let stored =

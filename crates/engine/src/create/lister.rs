@@ -23,10 +23,13 @@ use super::entry::{
 };
 use super::read::Cutter;
 use super::{CreateOptions, FileChunker};
-use crate::attributes::{self, Attributes, Names};
+use crate::attributes::{self, Attributes, Names, XattrWarning};
 use crate::cache::files::{FileKey, FilesCache, Known};
 use crate::error::SourceError;
 use crate::select::tags::{self, TagRules};
+
+/// The encoded item of a directory, its status letter, and attributes that could not be read.
+type DirectoryItem = (Option<Vec<u8>>, Option<char>, Vec<XattrWarning>);
 
 /// A directory that is to be opened.
 #[derive(Debug)]
@@ -108,10 +111,10 @@ impl<'a> Lister<'a> {
         };
         let tagged = !tags.is_empty();
         let archived = !request.excluded && (!tagged || self.options.tags.keep_exclude_tags);
-        let (item, status) = if archived {
+        let (item, status, warnings) = if archived {
             self.directory_item(&root, &path, fd.as_fd(), &now)?
         } else {
-            (None, None)
+            (None, None, Vec::new())
         };
         let names = match (recurse, tagged) {
             (true, false) => NameList::Read(list(fd.as_fd())?),
@@ -131,31 +134,32 @@ impl<'a> Lister<'a> {
                 (true, false) => Some('x'),
                 _ => status,
             },
+            warnings,
             first: self.look_at(&entries, first),
             entries: Some(entries),
         })
     }
 
-    /// The encoded item of a directory and its status letter.
+    /// What is archived and shown of a directory itself.
     fn directory_item(
         &self,
         root: &WalkRoot,
         path: &[u8],
         fd: BorrowedFd<'_>,
         stat: &Stat,
-    ) -> Result<(Option<Vec<u8>>, Option<char>), SourceError> {
+    ) -> Result<DirectoryItem, SourceError> {
         if self.options.dry_run {
-            return Ok((None, Some('-')));
+            return Ok((None, Some('-'), Vec::new()));
         }
         let Some(archived_path) = root.root.stored_path(path) else {
-            return Ok((None, Some('x')));
+            return Ok((None, Some('x'), Vec::new()));
         };
         let mut item = Item {
             path: archived_path,
             ..Item::default()
         };
-        attributes::read_open(fd, stat, &self.attributes(), &mut item)?;
-        Ok((Some(encode(&item)), Some('d')))
+        let warnings = attributes::read_open(fd, stat, &self.attributes(), &mut item)?;
+        Ok((Some(encode(&item)), Some('d'), warnings))
     }
 
     /// Looks at some of the entries of a directory.
@@ -242,8 +246,8 @@ impl<'a> Lister<'a> {
                 known,
             });
         }
-        let item = match self.item(directory, index, archived_path, &stat) {
-            Ok(item) => item,
+        let (item, warnings) = match self.item(directory, index, archived_path, &stat) {
+            Ok(collected) => collected,
             Err(error) => return Some(Entry::Failed { index, error }),
         };
         let status = if unchanged.is_some() { 'U' } else { status };
@@ -252,15 +256,17 @@ impl<'a> Lister<'a> {
                 index,
                 stat,
                 item,
+                warnings,
                 status,
                 unchanged,
                 key,
                 known,
             })));
         }
-        Some(Entry::Ready(Box::new(ready(
-            index, status, item, unchanged,
-        ))))
+        Some(Entry::Ready(Box::new(ReadyItem {
+            warnings,
+            ..ready(index, status, item, unchanged)
+        })))
     }
 
     /// A device or fifo whose content is wanted, perhaps behind a symlink.
@@ -305,7 +311,7 @@ impl<'a> Lister<'a> {
         index: usize,
         archived_path: Vec<u8>,
         stat: &Stat,
-    ) -> Result<Item, SourceError> {
+    ) -> Result<(Item, Vec<XattrWarning>), SourceError> {
         let mut item = Item {
             path: archived_path,
             ..Item::default()
@@ -316,8 +322,8 @@ impl<'a> Lister<'a> {
                 file::read_link(at, name).map_err(|error| SourceError::io("readlink", error))?;
             item.source = Some(target);
         }
-        attributes::read_entry(at, name, stat, &self.attributes(), &mut item)?;
-        Ok(item)
+        let warnings = attributes::read_entry(at, name, stat, &self.attributes(), &mut item)?;
+        Ok((item, warnings))
     }
 
     /// Asks the files cache: the key of the file, its content if it is unchanged and still in the
@@ -407,6 +413,7 @@ fn ready(index: usize, status: char, mut item: Item, content: Option<ReadyConten
         index,
         status,
         encoded: encode(&item),
+        warnings: Vec::new(),
         content,
     }
 }

@@ -33,12 +33,14 @@ use crate::select::tags::TagRules;
 
 pub use crate::select::roots::Root;
 pub use entry::SkippedInodes;
-pub use run::{ClientState, CreateReport, create};
+pub use run::{ClientState, CreateReport, create, dry_run};
 pub use stamp::Maker;
 
 /// Data that comes from a pipe or whatever is open, to be archived as a file.
 #[derive(Debug)]
 pub struct Stream {
+    /// The number of trees that are archived before it.
+    pub place: usize,
     /// Where the data comes from.
     pub fd: OwnedFd,
     /// Name of the file.
@@ -78,8 +80,8 @@ pub struct CreateOptions {
     pub roots: Vec<Root>,
     /// Whether directories are searched; if not, each root is one object.
     pub descend: bool,
-    /// Data that is archived after the trees.
-    pub stream: Option<Stream>,
+    /// Data that is archived besides, in the order of their places.
+    pub streams: Vec<Stream>,
     /// Devices and fifos are read as if they were files, also behind symlinks.
     pub read_special: bool,
     /// What of them is taken.
@@ -104,7 +106,7 @@ pub struct CreateOptions {
     pub files_changed: FilesChanged,
     /// Time between checkpoints; none for no checkpoints.
     pub checkpoint_interval: Option<Duration>,
-    /// Only walks and shows; nothing is read or stored.
+    /// Only walks and shows; nothing is read or stored. For [`dry_run`].
     pub dry_run: bool,
     /// Whether status letters are wanted.
     pub list: bool,

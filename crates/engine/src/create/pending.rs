@@ -17,9 +17,10 @@ use super::items::ItemStream;
 use super::lister::Lister;
 use super::read::read_batch;
 use super::stages::StoredChunk;
+use crate::attributes::XattrWarning;
 use crate::cache::files::{FileKey, FilesCacheWriter};
 use crate::error::{EngineError, SourceError};
-use crate::event::{ArchiveStats, Event, Monitor, Warning};
+use crate::event::{ArchiveStats, Event, Level, Monitor, Warning};
 use crate::tasks::Slot;
 
 /// Encoded items that may wait for a file before them; more make the walk stop for that file.
@@ -34,6 +35,8 @@ enum Waiting {
     Status(char, Vec<u8>),
     /// An object that could not be archived.
     Failed(SourceError, Vec<u8>),
+    /// Extended attributes that could not be read of what is archived.
+    Unread(Vec<XattrWarning>, Vec<u8>),
     /// The next file of the batches.
     File,
     /// A further name of an object, or the first if all before failed.
@@ -106,6 +109,9 @@ impl<'a> Pending<'a> {
 
     /// Tells how far the archive is, and where the walk stands.
     pub fn progress(&self, path: &[u8]) {
+        if self.lister.options.dry_run {
+            return;
+        }
         self.monitor.event(Event::ArchiveProgress {
             stats: self.stats,
             path,
@@ -164,6 +170,14 @@ impl<'a> Pending<'a> {
     /// Appends an object that could not be archived.
     pub fn failed(&mut self, error: SourceError, path: Vec<u8>) {
         self.queue.push_back(Waiting::Failed(error, path));
+    }
+
+    /// Appends the extended attributes of an object that could not be read, if there are any.
+    pub fn unread(&mut self, warnings: Vec<XattrWarning>, path: &[u8]) {
+        if !warnings.is_empty() {
+            let waiting = Waiting::Unread(warnings, path.to_vec());
+            self.queue.push_back(waiting);
+        }
     }
 
     /// Announces files that will be read together; each is then appended by [`Pending::file`].
@@ -336,6 +350,7 @@ impl<'a> Pending<'a> {
                 path: &path,
             }),
             Waiting::Failed(error, path) => self.warn(&error, &path),
+            Waiting::Unread(warnings, path) => self.tell_unread(&warnings, &path),
             Waiting::File => {
                 let file = self.next_of_batch(crew).ok_or(EngineError::Abandoned)?;
                 self.accept_file(crew, file)?;
@@ -374,6 +389,7 @@ impl<'a> Pending<'a> {
             let mut encoded = Vec::new();
             linked.item.encode(&mut encoded);
             self.stream.add(crew, &encoded);
+            self.tell_unread(&linked.warnings, &file.path);
             self.monitor.event(Event::FileStatus {
                 status: 'h',
                 path: &file.path,
@@ -411,6 +427,7 @@ impl<'a> Pending<'a> {
                 return Ok(());
             }
         };
+        self.tell_unread(&done.warnings, &file.path);
         if file.hardlink_master {
             let inode = (file.stat.inode, file.stat.device);
             self.hard_links.insert(inode, file.archived_path.clone());
@@ -456,6 +473,14 @@ impl<'a> Pending<'a> {
             if new {
                 self.stats.deduplicated_bytes += u64::from(chunk.csize);
             }
+        }
+    }
+
+    /// Lines in the log, which for Borg are no reason to end with a warning.
+    fn tell_unread(&self, warnings: &[XattrWarning], path: &[u8]) {
+        for warning in warnings {
+            let text = warning.text(path);
+            self.monitor.log(Level::Warning, XattrWarning::LOGGER, text);
         }
     }
 

@@ -19,7 +19,7 @@ use super::entry::{FileToRead, ReadFile, ReadItem};
 use super::lister::Lister;
 use super::source;
 use super::stages::{Bench, StoredChunk};
-use crate::attributes;
+use crate::attributes::{self, XattrWarning};
 use crate::error::{EngineError, SourceError};
 use crate::select::roots::safe_path;
 
@@ -35,12 +35,13 @@ pub(super) struct OpenFile {
     pub fd: OwnedFd,
     pub stat: Stat,
     pub item: Item,
+    pub warnings: Vec<XattrWarning>,
 }
 
 /// Opens a file and collects its metadata.
 pub(super) fn open(lister: &Lister<'_>, file: &FileToRead) -> Result<OpenFile, SourceError> {
-    if file.stream {
-        return open_stream(lister);
+    if let Some(stream) = file.stream {
+        return open_stream(lister, stream);
     }
     let (at, name) = (file.directory.at(), file.directory.name(file.index));
     let fd = match file.stat.kind() {
@@ -55,19 +56,24 @@ pub(super) fn open(lister: &Lister<'_>, file: &FileToRead) -> Result<OpenFile, S
         hardlink_master: Some(file.hardlink_master),
         ..Item::default()
     };
-    attributes::read_open(fd.as_fd(), &stat, &lister.attributes(), &mut item)?;
+    let warnings = attributes::read_open(fd.as_fd(), &stat, &lister.attributes(), &mut item)?;
     if stat.kind() != FileKind::Regular {
         // A special file whose content is read is archived as a regular file.
         item.mode = 0o100_000 | (item.mode & 0o7777);
         item.rdev = None;
     }
-    Ok(OpenFile { fd, stat, item })
+    Ok(OpenFile {
+        fd,
+        stat,
+        item,
+        warnings,
+    })
 }
 
 /// Makes the item of the data that comes from elsewhere.
-fn open_stream(lister: &Lister<'_>) -> Result<OpenFile, SourceError> {
+fn open_stream(lister: &Lister<'_>, stream: usize) -> Result<OpenFile, SourceError> {
     let missing = || SourceError::io("open", std::io::ErrorKind::NotFound.into());
-    let stream = lister.options.stream.as_ref().ok_or_else(missing)?;
+    let stream = lister.options.streams.get(stream).ok_or_else(missing)?;
     let fd = stream
         .fd
         .try_clone()
@@ -85,7 +91,12 @@ fn open_stream(lister: &Lister<'_>) -> Result<OpenFile, SourceError> {
         atime: Some(stream.time),
         ..Item::default()
     };
-    Ok(OpenFile { fd, stat, item })
+    Ok(OpenFile {
+        fd,
+        stat,
+        item,
+        warnings: Vec::new(),
+    })
 }
 
 /// Looks at a file again after its content was read.
@@ -99,6 +110,7 @@ pub(super) fn close(lister: &Lister<'_>, open: OpenFile) -> Result<ReadItem, Sou
         };
     Ok(ReadItem {
         item: open.item,
+        warnings: open.warnings,
         stamp: lister.stamp(&open.stat),
         changed,
     })

@@ -4,17 +4,19 @@
 //! manifest that names it, then the commit; afterwards the client's own state. A crash before the
 //! commit leaves the repository as it was, a crash after it leaves caches that are seen to be old.
 
-use std::sync::Mutex;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastness_format::archive::ArchiveMetadata;
-use fastness_format::id::ChunkId;
+use fastness_format::crypto::Crypto;
+use fastness_format::id::{ChunkId, RepositoryId};
 use fastness_format::timestamp;
-use fastness_repository::Repository;
+use fastness_repository::{NonceStore, Repository, RepositoryError};
 
 use super::claims::Claims;
 use super::conductor::Conductor;
-use super::crew::{Crew, Post, with_crew};
+use super::crew::{Crew, Post, Writable, with_crew};
 use super::items::ItemStream;
 use super::lister::Lister;
 use super::pending::Pending;
@@ -22,10 +24,12 @@ use super::stages::Store;
 use super::{CreateOptions, FileChunker};
 use crate::attributes::Names;
 use crate::cache::chunks::{ChunkTable, Released};
+use crate::cache::files::FilesCacheMode;
 use crate::cache::files::{FilesCache, FilesCacheWriter};
 use crate::catalogue::Catalogue;
 use crate::error::EngineError;
 use crate::event::{ArchiveStats, Event, Level, Monitor};
+use crate::keys::NonceAllocator;
 use crate::session::Session;
 use crate::tasks::lock;
 use crate::world::World;
@@ -33,7 +37,7 @@ use crate::world::World;
 /// The archive that was made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CreateReport {
-    /// Id of its metadata; after a dry run that of the manifest, which no archive can have.
+    /// Id of its metadata.
     pub id: ChunkId,
     /// Its metadata.
     pub metadata: ArchiveMetadata,
@@ -56,6 +60,7 @@ pub struct ClientState<'a> {
 }
 
 /// What the walk gave.
+#[derive(Default)]
 struct Walked {
     items: Vec<ChunkId>,
     stats: ArchiveStats,
@@ -97,8 +102,14 @@ pub fn create(
         started,
         checkpoint_name: checkpoint_name(session, &options.name),
     };
+    let (crypto, nonces) = (Arc::clone(&session.crypto), Arc::clone(&session.nonces));
+    let goal = Goal {
+        crypto: &crypto,
+        nonces: &nonces,
+        store: Some(session.split()),
+    };
     let walked = walk(
-        session,
+        goal,
         &claims,
         state.files,
         state.remember,
@@ -117,15 +128,6 @@ pub fn create(
     }
     (state.confirm)()?;
     let metadata = saver.metadata(&options.name, walked.items, walked.stats);
-    if options.dry_run {
-        let report = CreateReport {
-            id: ChunkId::MANIFEST,
-            metadata,
-            stored_metadata_bytes: 0,
-            stats: walked.stats,
-        };
-        return Ok((report, None));
-    }
     let compression = &options.compression;
     let stored = catalogue.put_archive(repository, state.chunks, world, compression, &metadata)?;
     catalogue.write(repository, world, compression)?;
@@ -139,6 +141,58 @@ pub fn create(
         },
         walked.remember,
     ))
+}
+
+/// Walks and shows what [`create`] would archive. No repository, key or cache is needed for that.
+///
+/// # Errors
+/// When the operation failed.
+pub fn dry_run(
+    options: &CreateOptions,
+    world: World<'_>,
+    monitor: &dyn Monitor,
+) -> Result<(), EngineError> {
+    let crypto = Crypto::plaintext(RepositoryId::new([0; 32]));
+    let nonces = NonceAllocator::new(Arc::new(NoNonces), Path::new(""), 0);
+    let mut saver = Saver {
+        options,
+        world,
+        started: Started {
+            micros: 0,
+            monotonic: world.clock.monotonic(),
+        },
+        checkpoint_name: Vec::new(),
+    };
+    let goal = Goal {
+        crypto: &crypto,
+        nonces: &nonces,
+        store: None,
+    };
+    let claims = Claims::new(ChunkTable::new());
+    let files = FilesCache::empty(FilesCacheMode::default());
+    walk(goal, &claims, &files, None, &mut saver, monitor)?;
+    Ok(())
+}
+
+/// The counter of a dry run, which encrypts nothing.
+struct NoNonces;
+
+impl NonceStore for NoNonces {
+    fn get_free_nonce(&self) -> Result<Option<u64>, RepositoryError> {
+        Ok(None)
+    }
+
+    fn commit_nonce_reservation(&self, _: u64, _: Option<u64>) -> Result<(), RepositoryError> {
+        Ok(())
+    }
+}
+
+/// Where an archive goes.
+struct Goal<'a> {
+    crypto: &'a Crypto,
+    nonces: &'a NonceAllocator,
+    /// None in a dry run.
+    store: Option<(&'a mut Catalogue, &'a mut dyn Repository)>,
 }
 
 pub(super) fn checkpoint_name(session: &Session, name: &[u8]) -> Vec<u8> {
@@ -158,7 +212,7 @@ pub(super) fn checkpoint_name(session: &Session, name: &[u8]) -> Vec<u8> {
 
 /// Walks all roots with a crew of threads.
 fn walk(
-    session: &mut Session,
+    goal: Goal<'_>,
     claims: &Claims,
     files: &FilesCache,
     remember: Option<FilesCacheWriter>,
@@ -166,18 +220,10 @@ fn walk(
     monitor: &dyn Monitor,
 ) -> Result<Walked, EngineError> {
     let options = saver.options;
-    let crypto = std::sync::Arc::clone(&session.crypto);
-    let nonces = std::sync::Arc::clone(&session.nonces);
+    let (crypto, nonces) = (goal.crypto, goal.nonces);
     let post = Post::default();
     let random = saver.world.random;
-    let store = Store::new(
-        &crypto,
-        &nonces,
-        claims,
-        random,
-        &post,
-        &options.compression,
-    );
+    let store = Store::new(crypto, nonces, claims, random, &post, &options.compression);
     let chunker = FileChunker::new(options.chunker, crypto.chunk_seed());
     let names = Names::new();
     let lister = Lister {
@@ -188,8 +234,11 @@ fn walk(
         names: &names,
         cwd: &options.cwd,
     };
-    let (catalogue, repository) = session.split();
-    let repository: Mutex<&mut dyn Repository> = Mutex::new(repository);
+    let (mut catalogue, repository): (_, Option<&mut dyn Repository>) = match goal.store {
+        Some((catalogue, repository)) => (Some(catalogue), Some(repository)),
+        None => (None, None),
+    };
+    let repository: Writable<'_> = Mutex::new(repository);
     let longest = options.chunker.max_chunk();
     let threads = options.threads.max(1);
     with_crew(&store, &post, &repository, threads, longest, |crew| {
@@ -200,7 +249,9 @@ fn walk(
             let due = options
                 .checkpoint_interval
                 .is_some_and(|interval| now.saturating_sub(last) > interval);
-            if due || interrupted {
+            if (due || interrupted)
+                && let Some(catalogue) = catalogue.as_deref_mut()
+            {
                 saver.checkpoint(crew, pending, catalogue, monitor)?;
                 last = saver.world.clock.monotonic();
             }
@@ -213,13 +264,11 @@ fn walk(
         let pending = Pending::new(stream, remember, &lister, monitor);
         let skipped = options.skipped.clone();
         let mut conductor = Conductor::new(crew, &lister, pending, skipped, &mut tick);
-        for root in &options.roots {
-            conductor.walk(root)?;
-        }
-        if let Some(stream) = &options.stream {
-            conductor.stream(stream)?;
-        }
+        conductor.walk_all()?;
         let mut pending = conductor.finish()?;
+        if options.dry_run {
+            return Ok(Walked::default());
+        }
         let items = pending.stream.flush(crew)?.to_vec();
         crew.wait_for_writer()?;
         Ok(Walked {
@@ -316,7 +365,7 @@ impl Saver<'_> {
         let metadata = self.metadata(&self.checkpoint_name, items, pending.stats);
         let strays = std::mem::take(&mut pending.strays);
         let mut repository = lock(crew.repository);
-        let repository: &mut dyn Repository = &mut **repository;
+        let repository = repository.as_deref_mut().ok_or(EngineError::Abandoned)?;
         let chunks = &crew.store.claims.table;
         delete_strays(repository, chunks, &strays)?;
         let compression = &self.options.compression;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use fastness_testkit::{Borg, Sandbox, Version};
+use fastness_testkit::{Borg, Outcome, Sandbox, Version, source_tree};
 use serde_json::Value;
 
 use crate::ours;
@@ -136,4 +136,172 @@ fn holes_of_standard_input_are_cut_as_official_borg_cuts_them() {
         found.push(items(&sandbox, &official, name));
     }
     assert!(found[0] == found[1], "{found:#?}");
+}
+
+/// Runs a command line in a shell, with `borg` for the program.
+fn in_shell(sandbox: &Sandbox, borg: &Borg, line: &str) -> Outcome {
+    let line = line.replace("borg ", &format!("{} ", borg.path().display()));
+    let shell = sandbox.run_of(Path::new("/bin/sh"));
+    shell.arg("-c").arg(line).go()
+}
+
+#[test]
+fn standard_input_is_archived_at_its_place_among_the_paths() {
+    let (sandbox, official) = with_repository();
+    std::fs::create_dir_all(sandbox.path("source/below")).unwrap();
+    std::fs::write(sandbox.path("source/file"), "file").unwrap();
+    for (number, paths) in ["source/below - source/file", "- source", "source - -"]
+        .iter()
+        .enumerate()
+    {
+        let mut found = Vec::new();
+        for (borg, name) in [(&official, "theirs"), (&ours(), "ours")] {
+            let line = format!(
+                "echo content | borg create --list --files-cache disabled repository::{name}-{number} {paths}"
+            );
+            let run = in_shell(&sandbox, borg, &line).ok();
+            let items = items(&sandbox, &official, &format!("{name}-{number}"));
+            found.push((run.err(), items));
+        }
+        assert!(found[0] == found[1], "{paths}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_dry_run_needs_neither_repository_nor_passphrase() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir_all(sandbox.path("source/below")).unwrap();
+    std::fs::write(sandbox.path("source/file"), "file").unwrap();
+    let line = "unset BORG_PASSPHRASE; echo content | \
+        borg create --dry-run --progress --list nowhere::archive source/below - source/file";
+    let theirs = in_shell(&sandbox, &Borg::official(Version::V14), line);
+    let ours = in_shell(&sandbox, &ours(), line);
+    assert_eq!(theirs.exit, ours.exit, "{theirs}{ours}");
+    assert_eq!(theirs.err(), ours.err());
+    assert!(ours.err().contains("- stdin\n"), "{ours}");
+    assert!(!sandbox.path("nowhere").exists());
+}
+
+/// What a run logged: each line's fields but for its time, and `<FD 6>` and the like left out.
+fn log_lines(run: &Outcome) -> Vec<Value> {
+    let mut lines: Vec<Value> = (run.err().lines())
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{run}")))
+        .collect();
+    for line in &mut lines {
+        line.as_object_mut().unwrap().remove("time");
+        let message = line.get("message").and_then(Value::as_str);
+        if let Some((message, _)) = message.and_then(|text| text.rsplit_once(": ")) {
+            line["message"] = message.into();
+        }
+    }
+    lines
+}
+
+#[test]
+fn attributes_that_cannot_be_read_are_told_and_the_rest_is_saved() {
+    let (sandbox, official) = with_repository();
+    std::fs::create_dir_all(sandbox.path("source/below")).unwrap();
+    std::fs::write(sandbox.path("source/file"), "file").unwrap();
+    std::fs::write(sandbox.path("source/below/plain"), "plain").unwrap();
+    for name in ["source/below", "source/file", "source/below/plain"] {
+        for attribute in ["user.one", "user.two"] {
+            let path = sandbox.path(name);
+            source_tree::set_attribute(&path, attribute, b"value");
+        }
+    }
+    let mut found = Vec::new();
+    for (borg, name) in [(&official, "theirs"), (&ours(), "ours")] {
+        let archive = format!("repository::{name}");
+        let create = ["create", "--noacls", "--list", "--log-json", &archive];
+        let run = sandbox.command(borg).args(create).arg("source");
+        let run = run.failing("getxattr,lgetxattr,fgetxattr", "EIO", "1+", None);
+        let run = run.env("BORG_EXIT_CODES", "modern").go().ok();
+        found.push(log_lines(&run));
+        assert_eq!(items(&sandbox, &official, name).len(), 4, "{run}");
+    }
+    assert!(found[0] == found[1], "{found:#?}");
+    let told = |line: &&Value| line["name"] == "borg.xattr";
+    assert_eq!(found[1].iter().filter(told).count(), 6, "{found:#?}");
+}
+
+#[test]
+fn options_without_effect_are_taken_and_change_nothing() {
+    let (sandbox, official) = with_repository();
+    std::fs::create_dir_all(sandbox.path("source/below")).unwrap();
+    std::fs::write(sandbox.path("source/file"), "file").unwrap();
+    let create = |borg: &Borg, name: &str, options: &[&str]| {
+        let archive = format!("repository::{name}");
+        let run = sandbox.command(borg).arg("create").args(options);
+        let _ = run.args([&archive, "source"]).go().ok();
+        items(&sandbox, &official, name)
+    };
+    let plain = create(&official, "plain", &[]);
+    for (number, option) in ["--nobirthtime", "--no-cache-sync"].iter().enumerate() {
+        // Borg's stored sizes are wrong in archives that it makes without its cache.
+        let theirs = create(&official, &format!("theirs-{number}"), &[option]);
+        assert_eq!(theirs.len(), plain.len());
+        // The cache of either is out of step with what the other has just committed.
+        assert_eq!(create(&ours(), &format!("ours-{number}"), &[option]), plain);
+    }
+    for arguments in [
+        &["delete", "--save-space", "repository::plain"][..],
+        &["prune", "--save-space", "--keep-last", "2", "repository"],
+        &["check", "--save-space", "repository"],
+    ] {
+        let run = sandbox.run(&ours(), arguments).ok();
+        assert_eq!(run.err(), "", "{run}");
+    }
+    let left = sandbox
+        .run(&official, &["list", "--short", "repository"])
+        .ok();
+    assert_eq!(left.out(), "theirs-1\nours-1\n");
+}
+
+#[test]
+fn what_only_python_understands_is_told_to_have_no_effect() {
+    let (sandbox, official) = with_repository();
+    let logged = |borg: &Borg| {
+        let run = sandbox
+            .command(borg)
+            .args(["--log-json", "list", "repository"]);
+        let run = run.env("BORG_LOGGING_CONF", "logging.conf").go().ok();
+        let lines: Vec<Value> = run
+            .err()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 1, "{run}");
+        lines[0].clone()
+    };
+    let (theirs, ours_line) = (logged(&official), logged(&ours()));
+    for key in ["type", "levelname", "name"] {
+        assert_eq!(theirs[key], ours_line[key]);
+    }
+    let expected = format!(
+        "setup_logging for {:?} failed with ",
+        sandbox.path("logging.conf")
+    );
+    assert!(
+        ours_line["message"]
+            .as_str()
+            .unwrap()
+            .starts_with(&expected),
+        "{ours_line}"
+    );
+    assert!(
+        theirs["message"].as_str().unwrap().starts_with(&expected),
+        "{theirs}"
+    );
+    let run = sandbox
+        .run(
+            &ours(),
+            &["--debug-profile", "profile", "list", "repository"],
+        )
+        .ok();
+    assert!(
+        run.err().contains("Ignoring --debug-profile profile"),
+        "{run}"
+    );
+    let help = sandbox.run(&ours(), &["list", "--help"]).ok();
+    assert!(!help.out().contains("debug-profile"), "{help}");
 }

@@ -21,6 +21,7 @@ mod golden;
 mod hostile;
 mod interop;
 mod locks;
+mod signals;
 mod tar;
 
 use std::path::Path;

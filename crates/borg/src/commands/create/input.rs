@@ -83,8 +83,8 @@ pub struct Input {
     /// Where the walk begins, or what is stored without one.
     pub roots: Vec<Root>,
     /// Data that does not come from the file system.
-    pub stream: Option<Stream>,
-    /// The command behind the stream.
+    pub streams: Vec<Stream>,
+    /// The command behind it.
     pub command: Option<RunningCommand>,
 }
 
@@ -109,16 +109,20 @@ impl Create {
         let given = self.paths.iter().map(|path| path.as_bytes().to_vec());
         for path in roots.into_iter().chain(given) {
             if path == b"-" {
-                let stdin = io::stdin().as_fd().try_clone_to_owned();
+                // Who names it twice finds that it ended the first time.
+                let stdin = match input.streams.is_empty() {
+                    true => io::stdin().as_fd().try_clone_to_owned(),
+                    false => nothing(),
+                };
                 let stdin = stdin.map_err(|error| {
                     CommandError::general(format!("stdin: {}", system_text(&error)))
                 })?;
-                input.stream = Some(self.stream(stdin)?);
+                input.streams.push(self.stream(stdin, input.roots.len())?);
             } else {
                 input.roots.push(Root::new(&path));
             }
         }
-        if input.roots.is_empty() && input.stream.is_none() {
+        if input.roots.is_empty() && input.streams.is_empty() {
             return Err(CommandError::usage("Need at least one PATH argument."));
         }
         Ok(input)
@@ -127,23 +131,21 @@ impl Create {
     fn command_output(&self) -> Result<Input, CommandError> {
         if self.dry_run {
             // The command may do anything; a dry run does nothing.
-            let nothing = std::fs::File::open("/dev/null").map(OwnedFd::from);
-            let nothing = nothing.map_err(|error| CommandError::general(system_text(&error)))?;
+            let nothing = nothing().map_err(|error| CommandError::general(system_text(&error)))?;
             return Ok(Input {
-                stream: Some(self.stream(nothing)?),
+                streams: vec![self.stream(nothing, 0)?],
                 ..Input::default()
             });
         }
         let (command, output) = RunningCommand::start(&self.paths)?;
-        let stream = Some(self.stream(output)?);
         Ok(Input {
             roots: Vec::new(),
-            stream,
+            streams: vec![self.stream(output, 0)?],
             command: Some(command),
         })
     }
 
-    fn stream(&self, fd: OwnedFd) -> Result<Stream, CommandError> {
+    fn stream(&self, fd: OwnedFd, place: usize) -> Result<Stream, CommandError> {
         let (user, group) = (self.stdin_user.as_bytes(), self.stdin_group.as_bytes());
         let unknown =
             |what: &str, name: &str| CommandError::general(format!("no such {what}: {name}"));
@@ -153,6 +155,7 @@ impl Create {
         let gid = Accounts::new().group_id(group);
         let gid = gid.ok_or_else(|| unknown("group", &self.stdin_group))?;
         Ok(Stream {
+            place,
             fd,
             path: self.stdin_name.as_bytes().to_vec(),
             mode: self.stdin_mode,
@@ -180,6 +183,11 @@ impl Create {
         };
         Ok(split(&list, &delimiter))
     }
+}
+
+/// A file without content.
+fn nothing() -> io::Result<OwnedFd> {
+    std::fs::File::open("/dev/null").map(OwnedFd::from)
 }
 
 /// Cuts at every delimiter; nothing between two of them is no path.

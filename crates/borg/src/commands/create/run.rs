@@ -4,13 +4,12 @@ use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_engine::attributes::AttributeOptions;
-use fastness_engine::cache::{ChunkTable, FilesCache};
+use fastness_engine::cache::ChunkTable;
 use fastness_engine::create::{
-    ClientState, CreateOptions, CreateReport, SkippedInodes, create as make_archive,
+    ClientState, CreateOptions, CreateReport, SkippedInodes, create as make_archive, dry_run,
 };
 use fastness_engine::error::EngineError;
 use fastness_engine::select::patterns::PatternMatcher;
@@ -46,13 +45,15 @@ pub fn create(arguments: &Create, context: &mut Context<'_>) -> Result<(), Comma
         .map_err(|error| CommandError::usage(with_causes(&error)))?;
     context.reporter.show_only(arguments.status_filter()?);
     context.info(format!("Creating archive at \"{}\"", place.location.text()));
-    // A dry run changes nothing, so it need not keep others out.
-    let kind = if arguments.dry_run {
-        LockKind::Shared
-    } else {
-        LockKind::Exclusive
-    };
-    let mut opened = context.open(place, kind, &[Operation::Write])?;
+    if arguments.dry_run {
+        // Neither the repository nor its key is needed to look at files.
+        let input = arguments.input(selection.roots)?;
+        let (_, options) = options(arguments, context, &place, patterns, input)?;
+        let _watch = Watch::begin();
+        let monitor = context.reporter.as_ref();
+        return Ok(dry_run(&options, crate::world::real(), monitor)?);
+    }
+    let mut opened = context.open(place, LockKind::Exclusive, &[Operation::Write])?;
     // Commands are started last: what is wrong before that needs none.
     let result = arguments.input(selection.roots).and_then(|input| {
         let (command, options) = options(arguments, context, &opened.place, patterns, input)?;
@@ -72,13 +73,8 @@ fn in_session(
     mut command: Option<RunningCommand>,
 ) -> Result<(), CommandError> {
     let mode = arguments.filesystem.files_cache()?;
-    let (mut chunks, (files, remember)) = match options.dry_run {
-        true => (ChunkTable::new(), (Arc::new(FilesCache::empty(mode)), None)),
-        false => (
-            context.load_chunks(opened)?,
-            context.files_cache(opened, mode),
-        ),
-    };
+    let mut chunks = context.load_chunks(opened)?;
+    let (files, remember) = context.files_cache(opened, mode);
     let mut failure = None;
     let mut confirm = || match command.as_mut().map(RunningCommand::finish) {
         Some(Err(error)) => {
@@ -101,9 +97,6 @@ fn in_session(
         (Err(_), Some(failure)) => return Err(failure),
         (made, _) => made?,
     };
-    if options.dry_run {
-        return Ok(());
-    }
     context.remember(opened)?;
     context.save_chunks(opened, &chunks);
     context.finish_files_cache(remember);
@@ -129,7 +122,7 @@ fn options(
         timestamp: arguments.archive.timestamp,
         roots: input.roots,
         descend: !arguments.paths_from_stdin && !arguments.paths_from_command,
-        stream: input.stream,
+        streams: input.streams,
         read_special: filesystem.read_special,
         patterns,
         tags: TagRules {
