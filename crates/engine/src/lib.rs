@@ -21,6 +21,7 @@ mod made;
 pub mod objects;
 pub mod parallel;
 pub mod prune;
+pub mod recreate;
 pub mod security;
 pub mod select;
 pub mod session;

@@ -158,6 +158,7 @@ impl ImportTar {
             stats: self.stats,
             quick_stats: self.quick_stats,
             json: self.json,
+            news: false,
         };
         tell(tables, context, opened, &report, &chunks)
     }

@@ -21,6 +21,7 @@ pub mod init;
 pub mod key;
 pub mod list;
 pub mod prune;
+pub mod recreate;
 pub mod rename;
 pub mod upgrade;
 pub mod version;
@@ -183,6 +184,7 @@ pub static COMMANDS: &[Entry] = &[
     Entry::new::<key::migrate_to_repokey::MigrateToRepokey>(&["key", "migrate-to-repokey"]),
     Entry::new::<list::List>(&["list"]).without_lock(),
     Entry::new::<prune::Prune>(&["prune"]),
+    Entry::new::<recreate::Recreate>(&["recreate"]),
     Entry::new::<rename::Rename>(&["rename"]),
     Entry::new::<upgrade::Upgrade>(&["upgrade"]),
     Entry::new::<version::Version>(&["version"]),
@@ -260,6 +262,9 @@ mod tests {
             .disable_help_flag(true)
             .debug_assert();
         compact::Compact::command()
+            .disable_help_flag(true)
+            .debug_assert();
+        recreate::Recreate::command()
             .disable_help_flag(true)
             .debug_assert();
         rename::Rename::command()

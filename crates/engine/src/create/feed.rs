@@ -21,6 +21,7 @@ use super::claims::Claims;
 use super::crew::{Crew, Post, Writable, with_crew};
 use super::items::ItemStream;
 use super::read::Cutter;
+use super::rewrite::Rewriter;
 use super::run::checkpoint_name;
 use super::stages::{Bench, Store, StoredChunk};
 use crate::cache::chunks::{ChunkTable, Released};
@@ -33,6 +34,8 @@ use crate::world::World;
 
 /// A slab with so many bytes to be stored is sent off, if not more is needed for the file at hand.
 const SEND_BYTES: usize = 2 << 20;
+/// Chunks that are compressed anew by one task.
+const GROUP: usize = 4;
 /// Bytes asked for at a time.
 const READ_BYTES: usize = 1 << 20;
 /// Things that may wait for content before them.
@@ -50,6 +53,10 @@ pub struct FeedOptions<'a> {
     pub checkpoint_interval: Option<Duration>,
     /// Number of worker threads, at least 1.
     pub threads: usize,
+    /// Whether items keep the size that they have.
+    pub keeps_sizes: bool,
+    /// Compresses chunks anew that are there already.
+    pub rewriter: Option<&'a Rewriter>,
     /// Makes the metadata of checkpoints.
     pub metadata: &'a Describe<'a>,
 }
@@ -97,6 +104,8 @@ pub fn feed(
         let mut feed = Feed {
             crew,
             bench: store.bench(),
+            rewriter: options.rewriter,
+            keeps_sizes: options.keeps_sizes,
             chunker: &chunker,
             slab: Vec::new(),
             cuts: Vec::new(),
@@ -156,6 +165,8 @@ struct Current {
 pub struct Feed<'f, 'env> {
     crew: &'f Crew<'env>,
     bench: Bench,
+    rewriter: Option<&'env Rewriter>,
+    keeps_sizes: bool,
     chunker: &'env FileChunker,
     /// Content that was read: first what is cut, then the beginning of the next chunk.
     slab: Vec<u8>,
@@ -180,6 +191,60 @@ impl<'env> Feed<'_, 'env> {
     pub fn item(&mut self, item: Item) -> Result<(), EngineError> {
         self.waiting.push_back(Waiting::Item(item));
         self.look_around()
+    }
+
+    /// Takes an item with content that is in the repository already.
+    ///
+    /// # Errors
+    /// When a chunk of it is not there; [`EngineError::Abandoned`] when the operation failed.
+    pub fn known(&mut self, item: Item) -> Result<(), EngineError> {
+        let table = &self.crew.store.claims.table;
+        for chunk in item.chunks.iter().flatten() {
+            let entry = table.reference(&chunk.id);
+            let entry = entry.ok_or(EngineError::MissingReference(chunk.id))?;
+            self.stats.original_bytes += u64::from(chunk.size);
+            self.stats.compressed_bytes += u64::from(entry.csize);
+        }
+        self.stats.files += 1;
+        self.item(item)
+    }
+
+    /// Takes an item with content that is in the repository already, and lets the rewriter look at
+    /// it.
+    ///
+    /// # Errors
+    /// [`EngineError::Abandoned`] when the operation failed.
+    pub fn rewritten(&mut self, mut item: Item) -> Result<(), EngineError> {
+        let Some(rewriter) = self.rewriter else {
+            return self.known(item);
+        };
+        let chunks = item.chunks.take().unwrap_or_default();
+        for group in chunks.chunks(GROUP) {
+            // The workers read ahead of nothing: what is under way is bounded by its groups.
+            while self.groups.len() > 2 * self.crew.threads {
+                let crew = self.crew;
+                let slot = self.groups.pop_front();
+                let stored = slot.and_then(|slot| slot.take(|| crew.failed()));
+                self.ready.extend(stored.ok_or(EngineError::Abandoned)?);
+            }
+            let slot = Arc::new(Slot::default());
+            self.groups.push_back(Arc::clone(&slot));
+            let group = group.to_vec();
+            self.crew.spawn(Priority::Urgent, move |crew, _| {
+                match rewriter.again(crew, &group) {
+                    Ok(stored) => slot.put(stored),
+                    Err(error) => crew.fail(error),
+                }
+            });
+        }
+        let waiting = Waiting::File(item, chunks.len(), Parts::default());
+        self.waiting.push_back(waiting);
+        self.look_around()
+    }
+
+    /// Returns the repository, for a moment.
+    pub fn repository(&self) -> &'env Writable<'env> {
+        self.crew.repository
     }
 
     /// Takes a file and reads its content to the end.
@@ -266,12 +331,16 @@ impl<'env> Feed<'_, 'env> {
             }
             return Ok(());
         }
+        let rewriter = self.rewriter;
         let slot = Arc::new(Slot::default());
         self.groups.push_back(Arc::clone(&slot));
         self.crew.spawn(Priority::Urgent, move |crew, bench| {
             let chunk = |cut: &Range<usize>| slab.get(cut.clone()).unwrap_or_default();
             let chunks: Vec<&[u8]> = cuts.iter().map(chunk).collect();
-            let stored = crew.store.store(bench, &chunks);
+            let stored = match rewriter {
+                Some(rewriter) => rewriter.store(crew, bench, &chunks),
+                None => crew.store.store(bench, &chunks),
+            };
             crew.slabs.give(slab);
             match stored {
                 Ok(stored) => slot.put(stored),
@@ -318,7 +387,16 @@ impl<'env> Feed<'_, 'env> {
         });
     }
 
-    fn accept(&mut self, mut item: Item, chunks: Vec<StoredChunk>, mut parts: Parts) {
+    fn accept(&mut self, mut item: Item, mut chunks: Vec<StoredChunk>, mut parts: Parts) {
+        if self.rewriter.is_some() {
+            // Another thread may have been about to store it anew when a reference was counted.
+            let table = &self.crew.store.claims.table;
+            for StoredChunk { chunk, .. } in &mut chunks {
+                chunk.csize = table
+                    .get(&chunk.id)
+                    .map_or(chunk.csize, |entry| entry.csize);
+            }
+        }
         if parts.count > 0 {
             self.add_part(&item, &chunks, &mut parts);
             self.stats.files_parts += parts.count;
@@ -336,7 +414,10 @@ impl<'env> Feed<'_, 'env> {
             }
         }
         let refs: Vec<ChunkRef> = chunks.iter().map(|stored| stored.chunk).collect();
-        item.size = Some(refs.iter().map(|chunk| u64::from(chunk.size)).sum());
+        // What is recreated keeps what it says of its size, be it nothing.
+        if !self.keeps_sizes {
+            item.size = Some(refs.iter().map(|chunk| u64::from(chunk.size)).sum());
+        }
         item.chunks = Some(refs);
         self.add(&item);
     }

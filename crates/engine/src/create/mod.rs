@@ -14,6 +14,7 @@ mod items;
 mod lister;
 mod pending;
 mod read;
+pub(crate) mod rewrite;
 mod run;
 mod slabs;
 mod source;
@@ -33,6 +34,7 @@ use crate::select::tags::TagRules;
 
 pub use crate::select::roots::Root;
 pub use entry::SkippedInodes;
+pub use rewrite::Recompress;
 pub use run::{ClientState, CreateReport, create, dry_run};
 pub use stamp::Maker;
 

@@ -366,12 +366,16 @@ impl PatternMatcher {
 
     /// Decides about a path; slashes at its beginning do not matter.
     pub fn check(&self, path: &[u8]) -> Verdict {
-        let unmatched = Verdict {
+        self.check_rules(path).unwrap_or(Verdict {
             included: !self.excluded_by_default,
             recurse: true,
-        };
+        })
+    }
+
+    /// As [`check`](Self::check); none when no rule matches.
+    pub fn check_rules(&self, path: &[u8]) -> Option<Verdict> {
         if self.is_empty() {
-            return unmatched;
+            return None;
         }
         let start = path.iter().position(|&byte| byte != b'/');
         let path = start
@@ -381,16 +385,14 @@ impl PatternMatcher {
             text.clear();
             push_text(text, path);
             if let Some(&command) = self.full.get(text.as_str()) {
-                return command.into();
+                return Some(command.into());
             }
             text.push('/');
-            let Some(number) = self.first_rule(text) else {
-                return unmatched;
-            };
+            let number = self.first_rule(text)?;
             if number >= self.first_include_path {
                 self.count_include_path(number);
             }
-            self.commands.get(number).map_or(unmatched, |&c| c.into())
+            self.commands.get(number).map(|&command| command.into())
         })
     }
 

@@ -76,6 +76,8 @@ pub fn import<R: Read>(
         compression: &options.compression,
         checkpoint_interval: options.checkpoint_interval,
         threads: options.threads,
+        keeps_sizes: false,
+        rewriter: None,
         metadata: &metadata,
     };
     let mut reader = TarReader::new(input, options.ignore_zeros);

@@ -21,6 +21,7 @@ mod golden;
 mod hostile;
 mod interop;
 mod locks;
+mod recreate;
 mod signals;
 mod tar;
 

@@ -104,6 +104,7 @@ fn in_session(
         stats: arguments.stats,
         quick_stats: arguments.quick_stats,
         json: arguments.json,
+        news: false,
     };
     tell(tables, context, opened, &report, &chunks)
 }
@@ -185,6 +186,8 @@ pub struct Tables {
     pub quick_stats: bool,
     /// The same as JSON.
     pub json: bool,
+    /// They are only news (`-v`), without the line above the sizes, as in Borg's recreate.
+    pub news: bool,
 }
 
 /// Tells about an archive that was made, as far as that was asked for.
@@ -219,6 +222,13 @@ pub fn tell(
     ];
     lines.extend(totals.map(|totals| totals.table(units)));
     lines.push(DASHES.to_owned());
+    if tables.news {
+        lines.retain(|line| line != HEADER);
+        for line in lines.join("\n").lines() {
+            context.log().info("borg.helpers.misc", line);
+        }
+        return Ok(());
+    }
     context.log().stats(&lines.join("\n"));
     Ok(())
 }
