@@ -261,6 +261,9 @@ fn parser_message(entry: &Entry, error: &clap::Error) -> String {
         );
         return usage_message(entry, &reason);
     }
+    if let Some(reason) = reason_in_borgs_words(entry, error) {
+        return usage_message(entry, &reason);
+    }
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let reason = text.split("\n\nUsage:").next().unwrap_or(text);
@@ -269,6 +272,48 @@ fn parser_message(entry: &Entry, error: &clap::Error) -> String {
         .next()
         .unwrap_or(reason);
     usage_message(entry, reason.trim_end())
+}
+
+/// Tells of a value that is none of those allowed, and of options that exclude each other.
+fn reason_in_borgs_words(entry: &Entry, error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let argument = argument_name(entry, given);
+    match (error.kind(), error.get(ContextKind::ValidValue)) {
+        (ErrorKind::InvalidValue, Some(ContextValue::Strings(valid))) => {
+            let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) else {
+                return None;
+            };
+            let valid: Vec<String> = valid.iter().map(|value| format!("'{value}'")).collect();
+            let valid = valid.join(", ");
+            Some(format!(
+                "argument {argument}: invalid choice: '{value}' (choose from {valid})"
+            ))
+        }
+        (ErrorKind::ArgumentConflict, _) => {
+            let Some(ContextValue::String(other)) = error.get(ContextKind::PriorArg) else {
+                return None;
+            };
+            let other = argument_name(entry, other);
+            Some(format!(
+                "argument {other}: not allowed with argument {argument}"
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// Returns both names of an option, such as `-l/--list`.
+fn argument_name(entry: &Entry, text: &str) -> String {
+    let long = text.split([' ', '=']).next().unwrap_or(text);
+    let command = entry.command();
+    let mut options = command.get_arguments();
+    let option = options.find(|option| option.get_long() == long.strip_prefix("--"));
+    match option.and_then(clap::Arg::get_short) {
+        Some(short) => format!("-{short}/{long}"),
+        None => long.to_owned(),
+    }
 }
 
 fn print(mut streams: Streams, text: &str) -> ExitCode {

@@ -13,7 +13,7 @@ use crate::exit_code::ExitCode;
 use crate::options::CommonOptions;
 use crate::output::text::Units;
 
-/// Measure creating, reading, updating and deleting of archives
+/// Measure how fast archives are made, read and deleted
 ///
 /// Files of zeros (Z) and of random bytes (R), big, medium and small ones, are written below PATH
 /// and archived without compression: created (C), extracted without writing (R), updated without a

@@ -85,7 +85,11 @@ pub struct KeepOptions {
     #[arg(short = 'm', long = "keep-monthly", value_name = "N")]
     pub monthly: Option<i64>,
     /// Keep an archive of each of N quarters of 13 weeks
-    #[arg(long = "keep-13weekly", value_name = "N")]
+    #[arg(
+        long = "keep-13weekly",
+        value_name = "N",
+        conflicts_with = "quarterly_3monthly"
+    )]
     pub quarterly_13weekly: Option<i64>,
     /// Keep an archive of each of N quarters of 3 months
     #[arg(long = "keep-3monthly", value_name = "N")]

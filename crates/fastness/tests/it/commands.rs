@@ -529,3 +529,25 @@ fn a_benchmark_measures_and_leaves_nothing_behind() {
     let archives = start.line(&ours(), "list --short repository").ok().lines();
     assert_eq!(archives, ["one", "two"]);
 }
+
+#[test]
+fn arguments_that_cannot_be_are_refused_in_borgs_words() {
+    let start = Start::new();
+    for line in [
+        "create --files-changed nonsense repository::x source",
+        "prune --keep-13weekly 1 --keep-3monthly 1 repository",
+        "config -d -l repository",
+        "rename repository::one",
+        "diff --sort-by path --sort-by size repository::one two",
+    ] {
+        let [theirs, ours] = [reference(), ours()].map(|borg| {
+            let said = start.line(&borg, line).exits(2).err();
+            said.trim_end()
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .to_owned()
+        });
+        assert_eq!(theirs, ours, "{line}");
+    }
+}

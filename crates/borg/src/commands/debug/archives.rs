@@ -34,7 +34,7 @@ pub struct DumpArchive {
     common: CommonOptions,
 }
 
-/// Write the chunks of an archive's item stream into files, decrypted
+/// Write the item stream of an archive into files, decrypted
 #[derive(Clone, Debug, clap::Parser)]
 pub struct DumpArchiveItems {
     /// The archive

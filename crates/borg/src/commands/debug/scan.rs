@@ -18,9 +18,9 @@ use crate::error::CommandError;
 use crate::options::CommonOptions;
 use crate::options::values::positive;
 
-/// Write all objects into files in the current directory, decrypted
+/// Write all objects into files, decrypted
 ///
-/// The index of the repository must be right.
+/// They come into the current directory. The index of the repository must be right.
 #[derive(Clone, Debug, clap::Parser)]
 pub struct DumpRepoObjs {
     /// The repository

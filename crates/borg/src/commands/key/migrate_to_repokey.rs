@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::options::CommonOptions;
 
-/// Turn a repository in passphrase mode into one in repokey mode
+/// Turn passphrase mode into repokey mode
 ///
 /// In passphrase mode, which Borg had before 1.0, the key was made of the passphrase itself. The
 /// key stays the same, but is kept in the repository from now on, under a passphrase that can be
