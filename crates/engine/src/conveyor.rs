@@ -33,6 +33,12 @@ impl Content {
     }
 }
 
+impl AsRef<[u8]> for Content {
+    fn as_ref(&self) -> &[u8] {
+        self.data()
+    }
+}
+
 /// What came of an object.
 #[derive(Debug)]
 pub struct Outcome<T> {
@@ -52,7 +58,6 @@ struct Task<T> {
     id: ChunkId,
     size: Option<usize>,
     next_counter: u64,
-    start: usize,
 }
 
 impl<T> Task<T> {
@@ -70,7 +75,7 @@ impl<T> Task<T> {
 pub struct Conveyor<'a, T> {
     repository: &'a dyn Repository,
     crypto: &'a Crypto,
-    belt: Belt<'a, Task<T>>,
+    belt: Belt<'a, Task<T>, Content>,
     failed: VecDeque<Outcome<T>>,
     decompressor: Decompressor,
     shelf: Shelf,
@@ -105,7 +110,6 @@ impl<'a, T> Conveyor<'a, T> {
             id,
             size,
             next_counter: 0,
-            start: 0,
         };
         let shelf = &mut self.shelf;
         match self
@@ -142,21 +146,14 @@ impl<'a, T> Conveyor<'a, T> {
                     }
                 }
                 Done::Hashed { tag, data, id } => {
-                    let start = tag.start;
                     // The manifest is the one object that is not stored under its own hash.
                     let fits = id == tag.id || tag.id == ChunkId::MANIFEST;
                     let expected = tag.id;
-                    let content = Content {
-                        buffer: data,
-                        start,
-                    };
-                    let content = if fits {
-                        Ok(content)
-                    } else {
-                        Err(ObjectError::Identity(expected))
-                    };
-                    return Some(tag.done(content));
+                    let result = fits.then_some(data);
+                    return Some(tag.done(result.ok_or(ObjectError::Identity(expected))));
                 }
+                // Nothing is sealed here.
+                Done::Sealed { .. } => {}
             }
         }
     }
@@ -167,14 +164,14 @@ impl<'a, T> Conveyor<'a, T> {
     }
 
     /// Sends the data of an opened object on to be hashed.
-    fn decompress(&mut self, mut task: Task<T>, object: Vec<u8>) -> Result<(), Outcome<T>> {
+    fn decompress(&mut self, task: Task<T>, object: Vec<u8>) -> Result<(), Outcome<T>> {
         let begin = self.crypto.overhead();
         let payload = object.get(begin..).unwrap_or_default();
         let stored = payload.len().saturating_sub(PLAIN_HEADER);
         if Method::detect(payload) == Some(Method::None) && task.size.is_none_or(|n| n == stored) {
-            task.start = begin + PLAIN_HEADER;
-            let start = task.start;
-            self.belt.hash(task, object, start);
+            let start = begin + PLAIN_HEADER;
+            let buffer = object;
+            self.belt.hash(task, Content { buffer, start });
             return Ok(());
         }
         let mut data = self.shelf.take(task.size.unwrap_or(self.likely));
@@ -185,7 +182,8 @@ impl<'a, T> Conveyor<'a, T> {
         match result {
             Ok(()) => {
                 self.likely = data.len();
-                self.belt.hash(task, data, 0);
+                let (buffer, start) = (data, 0);
+                self.belt.hash(task, Content { buffer, start });
                 Ok(())
             }
             Err(source) => {

@@ -122,6 +122,18 @@ impl<T> TaskQueue<T> {
         lock(&self.waiting).next_light()
     }
 
+    /// As [`TaskQueue::try_pop_light`], and waits a moment for one.
+    pub fn pop_light_within(&self, moment: Duration) -> Option<T> {
+        let mut waiting = lock(&self.waiting);
+        let task = waiting.next_light();
+        if task.is_some() || waiting.closed {
+            return task;
+        }
+        let woken = self.arrived.wait_timeout(waiting, moment);
+        waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
+        waiting.next_light()
+    }
+
     /// Takes an urgent task if there is one.
     pub fn try_pop_urgent(&self) -> Option<T> {
         lock(&self.waiting).urgent.pop_front()

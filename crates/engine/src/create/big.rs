@@ -1,18 +1,21 @@
 //! Files of more than one chunk: read and cut by one worker, stored by all.
 //!
 //! The worker that reads fills slabs and sends them off with their chunks; whoever is free takes
-//! those through the stages. When no slab is free the reader does so itself. Results are put
+//! those through the stages. When too much is under way the reader does so itself. Results are put
 //! together in the order of the file.
 
 use std::ops::Range;
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use fastness_format::item::Item;
+use fastness_sys::stat::FileKind;
 
 use super::crew::Crew;
 use super::entry::{FileToRead, ReadFile, ReadItem};
+use super::line::Loan;
 use super::lister::Lister;
 use super::read::{self, OpenFile};
 use super::source::Source;
@@ -20,6 +23,10 @@ use super::stages::{Bench, StoredChunk};
 use crate::error::{EngineError, SourceError};
 use crate::tasks::{Priority, lock};
 
+/// Bytes read at a time: they are cut while they are in the processor's cache.
+const READ_BYTES: usize = 256 << 10;
+/// Chunks are handed on when they are so many bytes.
+const GROUP_BYTES: usize = 1 << 20;
 /// How long a waiting thread sleeps before it looks around.
 const MOMENT: Duration = Duration::from_millis(50);
 
@@ -123,7 +130,7 @@ impl BigFile {
 
     /// Stops here as long as a checkpoint is being made. What the checkpoint waits for may be in
     /// the queue with no other worker to take it, so this one does.
-    fn rest<'env>(&self, crew: &Crew<'env>, bench: &mut Bench) {
+    fn rest<'env>(&self, crew: &Crew<'env>, bench: &mut Bench<'env>) {
         let mut progress = lock(&self.progress);
         while progress.pause && !crew.failed() {
             progress.paused = true;
@@ -146,7 +153,7 @@ impl BigFile {
     fn read<'env>(
         self: &Arc<Self>,
         crew: &Crew<'env>,
-        bench: &mut Bench,
+        bench: &mut Bench<'env>,
         lister: &Lister<'env>,
     ) -> Result<(), EngineError> {
         self.rest(crew, bench);
@@ -158,11 +165,14 @@ impl BigFile {
             Err(error) => (false, Err(error)),
             Ok(open) => {
                 lock(&self.progress).item = Some(open.item.clone());
+                crew.readers.fetch_add(1, Ordering::Relaxed);
                 let content = for_each_chunk(crew, bench, lister, &open, |crew, bench, group| {
                     self.send(crew, group);
                     self.rest(crew, bench);
                     Ok(())
-                })?;
+                });
+                crew.readers.fetch_sub(1, Ordering::Relaxed);
+                let content = content?;
                 (true, content.and_then(|()| read::close(lister, open)))
             }
         };
@@ -178,19 +188,18 @@ impl BigFile {
         progress.under_way += 1;
         drop(progress);
         let big = Arc::clone(self);
-        crew.spawn(Priority::Urgent, move |crew, bench| {
-            match store(crew, bench, group) {
-                Ok(stored) => {
-                    let mut progress = lock(&big.progress);
-                    progress.under_way -= 1;
-                    if let Some(place) = progress.groups.get_mut(index) {
-                        *place = Some(stored);
-                    }
-                    drop(progress);
-                    big.changed.notify_all();
+        let Group { slab, chunks } = group;
+        let loan = Loan::new(slab, &crew.slabs);
+        crew.spawn(Priority::Urgent, move |_, bench| {
+            bench.line.put(&loan, chunks.into_iter(), move |stored| {
+                let mut progress = lock(&big.progress);
+                progress.under_way -= 1;
+                if let Some(place) = progress.groups.get_mut(index) {
+                    *place = Some(stored);
                 }
-                Err(error) => crew.fail(error),
-            }
+                drop(progress);
+                big.changed.notify_all();
+            });
         });
     }
 }
@@ -202,16 +211,14 @@ struct Group {
 }
 
 /// Stores a group and gives its slab back.
-fn store(
-    crew: &Crew<'_>,
-    bench: &mut Bench,
+fn store<'env>(
+    crew: &Crew<'env>,
+    bench: &mut Bench<'env>,
     group: Group,
 ) -> Result<Vec<StoredChunk>, EngineError> {
-    let chunk = |range: &Range<usize>| group.slab.get(range.clone()).unwrap_or_default();
-    let chunks: Vec<&[u8]> = group.chunks.iter().map(chunk).collect();
-    let stored = crew.store.store(bench, &chunks)?;
-    crew.slabs.give(group.slab);
-    Ok(stored)
+    let loan = Loan::new(group.slab, &crew.slabs);
+    let chunks: Vec<&[u8]> = group.chunks.iter().map(|chunk| loan.get(chunk)).collect();
+    crew.store.store(bench, &chunks)
 }
 
 /// What reading one file gives: its item or what is wrong with it, and the chunks stored.
@@ -221,9 +228,9 @@ type Outcome = (Result<ReadItem, SourceError>, Vec<StoredChunk>);
 ///
 /// # Errors
 /// When the operation fails; a problem of the file is in the result.
-pub(super) fn read_big(
-    crew: &Crew<'_>,
-    bench: &mut Bench,
+pub(super) fn read_big<'env>(
+    crew: &Crew<'env>,
+    bench: &mut Bench<'env>,
     lister: &Lister<'_>,
     open: OpenFile,
 ) -> Result<Outcome, EngineError> {
@@ -235,26 +242,36 @@ pub(super) fn read_big(
     Ok((content.and_then(|()| read::close(lister, open)), chunks))
 }
 
-/// Reads and cuts a file, and hands its chunks on, slab by slab.
+/// Reads and cuts a file, and hands its chunks on, a few at a time.
 fn for_each_chunk<'env>(
     crew: &Crew<'env>,
-    bench: &mut Bench,
+    bench: &mut Bench<'env>,
     lister: &Lister<'_>,
     open: &OpenFile,
-    mut hand_on: impl FnMut(&Crew<'env>, &mut Bench, Group) -> Result<(), EngineError>,
+    mut hand_on: impl FnMut(&Crew<'env>, &mut Bench<'env>, Group) -> Result<(), EngineError>,
 ) -> Result<Result<(), SourceError>, EngineError> {
     let mut cutter = lister.cutter();
     let mut source = Source::new(open.fd.as_fd(), &open.stat, lister.cut_holes_from());
     let mut slab = crew.take_slab(bench).ok_or(EngineError::Abandoned)?;
+    let (mut chunks, mut cut) = (Vec::new(), 0);
+    let blocks_long = open.stat.kind() != FileKind::Regular;
     loop {
-        let end = match source.fill(&mut slab, crew.slabs.bytes()) {
+        if blocks_long {
+            // Others may wait for what this thread has on its line.
+            crew.finish_line(bench)?;
+        }
+        if slab.capacity() - slab.len() < READ_BYTES {
+            // Not by doubling: memory is counted by what buffers have room for.
+            slab.reserve_exact(GROUP_BYTES);
+        }
+        let target = slab.len() + READ_BYTES;
+        let end = match source.fill(&mut slab, target) {
             Ok(end) => end,
             Err(error) => {
-                crew.slabs.give(slab);
+                crew.slabs.keep(slab);
                 return Ok(Err(SourceError::io("read", error)));
             }
         };
-        let (mut chunks, mut cut) = (Vec::new(), 0);
         while let Some(data) = slab.get(cut..).filter(|data| !data.is_empty()) {
             let (data, end) = source.piece(cutter.offset(), data, end);
             let Some(len) = cutter.next_cut(data, end) else {
@@ -263,17 +280,23 @@ fn for_each_chunk<'env>(
             chunks.push(cut..cut + len);
             cut += len;
         }
+        if cut < GROUP_BYTES && !end {
+            continue;
+        }
+        let mut next = crew.slabs.take();
+        next.extend_from_slice(slab.get(cut..).unwrap_or_default());
+        slab.truncate(cut);
+        if !chunks.is_empty() {
+            let chunks = std::mem::take(&mut chunks);
+            hand_on(crew, bench, Group { slab, chunks })?;
+        }
         if end {
-            if chunks.is_empty() {
-                crew.slabs.give(slab);
-            } else {
-                hand_on(crew, bench, Group { slab, chunks })?;
-            }
+            crew.slabs.keep(next);
             return Ok(Ok(()));
         }
-        let mut next = crew.take_slab(bench).ok_or(EngineError::Abandoned)?;
-        next.extend_from_slice(slab.get(cut..).unwrap_or_default());
-        hand_on(crew, bench, Group { slab, chunks })?;
-        slab = next;
+        if !crew.wait_for_slabs(bench) {
+            return Err(EngineError::Abandoned);
+        }
+        (slab, cut) = (next, 0);
     }
 }

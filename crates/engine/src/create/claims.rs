@@ -49,17 +49,24 @@ impl Claims {
     pub fn claim(&self, chunks: impl Iterator<Item = (ChunkId, u32)>, claims: &mut Vec<Claim>) {
         let mut being_stored = lock(&self.being_stored);
         claims.clear();
-        for (id, size) in chunks {
-            let (entry, new) = self.table.claim(&id, size);
-            claims.push(if new {
-                being_stored.insert(id);
-                Claim::Mine
-            } else if entry.csize == 0 && being_stored.contains(&id) {
-                Claim::Pending
-            } else {
-                let csize = entry.csize;
-                Claim::Known(ChunkRef { id, size, csize })
-            });
+        claims.extend(chunks.map(|(id, size)| self.claim_with(&mut being_stored, id, size)));
+    }
+
+    /// Claims one chunk.
+    pub fn claim_one(&self, id: &ChunkId, size: u32) -> Claim {
+        self.claim_with(&mut lock(&self.being_stored), *id, size)
+    }
+
+    fn claim_with(&self, being_stored: &mut HashSet<ChunkId>, id: ChunkId, size: u32) -> Claim {
+        let (entry, new) = self.table.claim(&id, size);
+        if new {
+            being_stored.insert(id);
+            Claim::Mine
+        } else if entry.csize == 0 && being_stored.contains(&id) {
+            Claim::Pending
+        } else {
+            let csize = entry.csize;
+            Claim::Known(ChunkRef { id, size, csize })
         }
     }
 

@@ -551,9 +551,9 @@ impl<'w, 'env> Conductor<'w, 'env> {
         let slot = Arc::clone(&self.batch_slot);
         let lister = self.lister;
         self.crew.spawn(Priority::Normal, move |crew, bench| {
-            match read_batch(crew, bench, lister, files) {
-                Ok(read) => slot.put(read),
-                Err(error) => crew.fail(error),
+            let receiver = move |read| slot.put(read);
+            if let Err(error) = read_batch(crew, bench, lister, files, receiver) {
+                crew.fail(error);
             }
         });
     }

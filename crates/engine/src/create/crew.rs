@@ -11,8 +11,9 @@
 //! like. Two budgets bound the memory: bytes read and not yet sealed, bytes sealed and not yet
 //! written. The first error of any thread ends all of them.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use fastness_format::crypto::Sealed;
@@ -25,19 +26,19 @@ use crate::error::EngineError;
 use crate::tasks::{Budget, Priority, TaskQueue, lock};
 
 /// Bytes of sealed objects that may wait for the writer.
-const SEALED_BUDGET: usize = 6 << 20;
+const SEALED_BUDGET: usize = 5 << 20;
 /// Capacity of the buffers of written objects that are kept to be used again.
-const SPARE_BYTES: usize = 6 << 20;
+const SPARE_BYTES: usize = 5 << 20;
 /// Shorter buffers are not worth keeping.
 const SPARE_LEAST: usize = 64 << 10;
-/// A slab has room for the longest chunk and for so much more to be read at a time.
-const SLAB_MORE: usize = 1 << 20;
+/// Bytes that may be read and not yet compressed, for each thread and one more.
+const SLAB_BYTES: usize = 5 << 20;
 
-/// How often a reader looks for a free slab before it makes one of its own.
-const PATIENCE: usize = 250;
+/// How long a thread waits for something that fills a lane, about as long as reading a chunk takes.
+const FOR_A_LANE: Duration = Duration::from_millis(3);
 
 /// Something a worker does.
-pub type Task<'env> = Box<dyn FnOnce(&Crew<'env>, &mut Bench) + Send + 'env>;
+pub type Task<'env> = Box<dyn FnOnce(&Crew<'env>, &mut Bench<'env>) + Send + 'env>;
 
 /// The first error, told to all threads.
 #[derive(Debug, Default)]
@@ -164,8 +165,10 @@ pub struct Crew<'env> {
     pub store: &'env Store<'env>,
     /// The repository; the writer holds it for one parcel at a time.
     pub repository: &'env Writable<'env>,
-    /// What big files are read into.
-    pub slabs: Slabs,
+    /// What files are read into.
+    pub slabs: Arc<Slabs>,
+    /// Number of big files that are being read.
+    pub readers: AtomicUsize,
     post: &'env Post,
     queue: TaskQueue<Task<'env>>,
     /// Number of worker threads.
@@ -177,7 +180,7 @@ impl<'env> Crew<'env> {
     pub fn spawn(
         &self,
         priority: Priority,
-        task: impl FnOnce(&Crew<'env>, &mut Bench) + Send + 'env,
+        task: impl FnOnce(&Crew<'env>, &mut Bench<'env>) + Send + 'env,
     ) {
         self.queue.push(priority, Box::new(task));
     }
@@ -192,35 +195,60 @@ impl<'env> Crew<'env> {
         self.post.failure.set(error);
     }
 
-    /// Takes a slab. Works on urgent tasks while it has to wait, since those are what gives slabs
-    /// back. None when the operation failed.
-    pub fn take_slab(&self, bench: &mut Bench) -> Option<Vec<u8>> {
-        // Readers that pause for a checkpoint keep their slabs while others run in their place.
-        // Then waiting could last for ever, and one slab more is the lesser evil.
-        for _ in 0..PATIENCE {
-            if let Some(slab) = self.slabs.try_take() {
-                return Some(slab);
-            }
-            if self.failed() {
-                return None;
-            }
-            match self.queue.try_pop_urgent() {
-                Some(task) => task(self, bench),
-                None => self.slabs.wait(),
-            }
-        }
-        Some(Vec::with_capacity(self.slabs.bytes()))
+    /// Takes a buffer to read into, when not too much is under way; none when the operation failed.
+    pub fn take_slab(&self, bench: &mut Bench<'env>) -> Option<Vec<u8>> {
+        self.wait_for_slabs(bench).then(|| self.slabs.take())
     }
 
-    /// Works on any waiting task but the reading of big files; false when there is none.
-    pub fn help(&self, bench: &mut Bench) -> bool {
-        match self.queue.try_pop_light() {
-            Some(task) => {
-                task(self, bench);
-                true
+    /// Waits until not too much is under way, and meanwhile works on what is; false when the
+    /// operation failed.
+    pub fn wait_for_slabs(&self, bench: &mut Bench<'env>) -> bool {
+        while !self.slabs.has_room() {
+            if self.failed() {
+                return false;
             }
-            None => false,
+            if bench.line.has_room()
+                && let Some(task) = self.queue.try_pop_urgent()
+            {
+                task(self, bench);
+            } else if bench.line.is_idle() {
+                self.slabs.wait();
+            } else {
+                self.step(bench);
+            }
         }
+        true
+    }
+
+    /// Goes on with what is on this thread's line.
+    fn step(&self, bench: &mut Bench<'env>) {
+        if let Err(error) = bench.line.step(self.store, &mut bench.compressor) {
+            self.fail(error);
+        }
+    }
+
+    /// Ends what is on this thread's line.
+    ///
+    /// # Errors
+    /// When the operation fails.
+    pub fn finish_line(&self, bench: &mut Bench<'env>) -> Result<(), EngineError> {
+        bench.line.finish(self.store, &mut bench.compressor)
+    }
+
+    /// Works on what is on this thread's line or on any waiting task but the reading of big files;
+    /// false when there is none.
+    pub fn help(&self, bench: &mut Bench<'env>) -> bool {
+        if bench.line.has_room()
+            && let Some(task) = self.queue.try_pop_light()
+        {
+            task(self, bench);
+            return true;
+        }
+        if bench.line.is_idle() || self.failed() {
+            return false;
+        }
+        self.step(bench);
+        true
     }
 
     /// Waits until everything sent was put into the repository.
@@ -235,12 +263,37 @@ impl<'env> Crew<'env> {
         }
     }
 
+    /// Takes a task that may fill a lane, or goes on without.
+    fn go_on(&self, bench: &mut Bench<'env>) {
+        let task = if !bench.line.has_room() {
+            None
+        } else if self.readers.load(Ordering::Relaxed) > 0 && self.slabs.has_room() {
+            // More is on its way, and full lanes do twice as much in the same time.
+            self.queue.pop_light_within(FOR_A_LANE)
+        } else {
+            self.queue.try_pop_light()
+        };
+        match task {
+            Some(task) => task(self, bench),
+            None => self.step(bench),
+        }
+    }
+
     fn work(&self) {
         let mut bench = self.store.bench();
-        while let Some(task) = self.queue.pop() {
-            task(self, &mut bench);
+        loop {
             if self.failed() {
                 self.queue.abandon();
+                return;
+            }
+            // Reading a big file takes long, and others wait for what is on the line.
+            if !bench.line.is_idle() {
+                self.go_on(&mut bench);
+                continue;
+            }
+            match self.queue.pop() {
+                Some(task) => task(self, &mut bench),
+                None => return,
             }
         }
     }
@@ -261,7 +314,8 @@ pub fn with_crew<'env, T>(
     let crew = Crew {
         store,
         repository,
-        slabs: Slabs::new(threads + 1, longest_chunk + SLAB_MORE),
+        slabs: Arc::new(Slabs::new((threads + 1) * SLAB_BYTES, longest_chunk)),
+        readers: AtomicUsize::new(0),
         post,
         queue: TaskQueue::default(),
         threads,

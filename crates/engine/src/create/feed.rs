@@ -20,6 +20,7 @@ use super::FileChunker;
 use super::claims::Claims;
 use super::crew::{Crew, Post, Writable, with_crew};
 use super::items::ItemStream;
+use super::line::Loan;
 use super::read::Cutter;
 use super::rewrite::Rewriter;
 use super::run::checkpoint_name;
@@ -164,7 +165,7 @@ struct Current {
 /// Takes items and content.
 pub struct Feed<'f, 'env> {
     crew: &'f Crew<'env>,
-    bench: Bench,
+    bench: Bench<'env>,
     rewriter: Option<&'env Rewriter>,
     keeps_sizes: bool,
     chunker: &'env FileChunker,
@@ -264,13 +265,12 @@ impl<'env> Feed<'_, 'env> {
             if self.slab.capacity() == 0 {
                 self.slab = self.take_slab()?;
             }
-            let full = self.crew.slabs.bytes();
-            while !end && self.slab.len() < full {
-                let want = READ_BYTES.min(full - self.slab.len());
-                end = content(&mut self.slab, want)? == 0;
-            }
+            // Reading may take long, and others may wait for what this thread has on its line.
+            self.crew.finish_line(&mut self.bench)?;
+            self.slab.reserve_exact(READ_BYTES);
+            end = content(&mut self.slab, READ_BYTES)? == 0;
             begin = self.cut(&mut cutter, begin, end);
-            if !end {
+            if !end && begin >= SEND_BYTES {
                 begin = self.send_but(begin)?;
                 self.settle(false)?;
                 self.look_at_the_clock()?;
@@ -312,10 +312,14 @@ impl<'env> Feed<'_, 'env> {
 
     /// Sends off what is cut, and keeps what comes from `begin` on; returns where that is now.
     fn send_but(&mut self, begin: usize) -> Result<usize, EngineError> {
-        let mut next = self.take_slab()?;
+        let mut next = self.crew.slabs.take();
         next.extend_from_slice(self.slab.get(begin..).unwrap_or_default());
+        self.slab.truncate(begin);
         self.send()?;
         self.slab = next;
+        if !self.crew.wait_for_slabs(&mut self.bench) {
+            return Err(EngineError::Abandoned);
+        }
         Ok(0)
     }
 
@@ -326,23 +330,21 @@ impl<'env> Feed<'_, 'env> {
             std::mem::take(&mut self.cuts),
         );
         if cuts.is_empty() {
-            if slab.capacity() > 0 {
-                self.crew.slabs.give(slab);
-            }
+            self.crew.slabs.keep(slab);
             return Ok(());
         }
         let rewriter = self.rewriter;
         let slot = Arc::new(Slot::default());
         self.groups.push_back(Arc::clone(&slot));
+        let loan = Loan::new(slab, &self.crew.slabs);
         self.crew.spawn(Priority::Urgent, move |crew, bench| {
-            let chunk = |cut: &Range<usize>| slab.get(cut.clone()).unwrap_or_default();
-            let chunks: Vec<&[u8]> = cuts.iter().map(chunk).collect();
-            let stored = match rewriter {
-                Some(rewriter) => rewriter.store(crew, bench, &chunks),
-                None => crew.store.store(bench, &chunks),
+            let Some(rewriter) = rewriter else {
+                let receiver = move |stored| slot.put(stored);
+                bench.line.put(&loan, cuts.into_iter(), receiver);
+                return;
             };
-            crew.slabs.give(slab);
-            match stored {
+            let chunks: Vec<&[u8]> = cuts.iter().map(|cut| loan.get(cut)).collect();
+            match rewriter.store(crew, bench, &chunks) {
                 Ok(stored) => slot.put(stored),
                 Err(error) => crew.fail(error),
             }
@@ -352,6 +354,7 @@ impl<'env> Feed<'_, 'env> {
 
     /// Takes over what is complete; waits for all that was sent if it is told to.
     fn settle(&mut self, wait: bool) -> Result<(), EngineError> {
+        self.crew.finish_line(&mut self.bench)?;
         while let Some(slot) = self.groups.front() {
             if !wait && !slot.is_filled() {
                 break;

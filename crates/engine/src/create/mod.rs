@@ -11,6 +11,7 @@ mod crew;
 mod entry;
 pub(crate) mod feed;
 mod items;
+mod line;
 mod lister;
 mod pending;
 mod read;

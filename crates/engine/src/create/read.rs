@@ -16,6 +16,7 @@ use super::FilesChanged;
 use super::big::read_big;
 use super::crew::Crew;
 use super::entry::{FileToRead, ReadFile, ReadItem};
+use super::line::Loan;
 use super::lister::Lister;
 use super::source;
 use super::stages::{Bench, StoredChunk};
@@ -25,7 +26,9 @@ use crate::select::roots::safe_path;
 
 /// A file that is read beyond this is treated as a big one, whatever its size was before.
 const SMALL_LIMIT: usize = 8 << 20;
-/// Chunks that go through the stages together ...
+/// Chunks of at least so many bytes go over the line, each for itself.
+const LONG: usize = 64 << 10;
+/// Shorter ones go through the stages together, at most so many ...
 const GROUP: usize = 64;
 /// ... and their bytes, unless it is a single one.
 const GROUP_BYTES: usize = 2 << 20;
@@ -126,44 +129,84 @@ struct Buffered {
     stored: Vec<StoredChunk>,
 }
 
-/// Reads files and stores their chunks.
+/// Reads files, stores their chunks, and hands the results to `receiver`, now or when the last chunk
+/// is done.
 ///
 /// # Errors
 /// When the operation fails; problems of single files are in the results.
-pub fn read_batch(
-    crew: &Crew<'_>,
-    bench: &mut Bench,
+pub fn read_batch<'env>(
+    crew: &Crew<'env>,
+    bench: &mut Bench<'env>,
     lister: &Lister<'_>,
     files: Vec<FileToRead>,
-) -> Result<Vec<ReadFile>, EngineError> {
-    let mut bytes = std::mem::take(&mut bench.buffer);
-    bytes.clear();
+    receiver: impl FnOnce(Vec<ReadFile>) + Send + 'env,
+) -> Result<(), EngineError> {
+    let taken = crew.take_slab(bench);
+    let mut bytes = taken.ok_or(EngineError::Abandoned)?;
+    let sizes = files.iter().map(|file| file.stat.size.saturating_add(1));
+    let expected = sizes.fold(0, u64::saturating_add);
+    bytes.reserve_exact(
+        usize::try_from(expected)
+            .unwrap_or(SMALL_LIMIT)
+            .min(SMALL_LIMIT),
+    );
     let mut cuts: Vec<Range<usize>> = Vec::with_capacity(files.len());
     let mut read = Vec::with_capacity(files.len());
     for file in files {
         read.push(read_one(crew, bench, lister, file, &mut bytes, &mut cuts)?);
     }
-    let mut stored = Vec::with_capacity(cuts.len());
-    for group in groups(&cuts) {
-        let chunks: Vec<&[u8]> = group
-            .iter()
-            .map(|range| bytes.get(range.clone()).unwrap_or_default())
-            .collect();
-        stored.extend(crew.store.store(bench, &chunks)?);
-    }
-    bench.buffer = bytes;
-    Ok(read
-        .into_iter()
-        .map(|buffered| {
-            let of_batch = stored.get(buffered.chunks).unwrap_or_default();
-            ReadFile {
-                chunks: [of_batch, &buffered.stored].concat(),
-                file: buffered.file,
-                opened: buffered.opened,
-                outcome: buffered.outcome,
+    let loan = Loan::new(bytes, &crew.slabs);
+    let (long, short): (Vec<usize>, Vec<usize>) =
+        (0..cuts.len()).partition(|&at| cuts.get(at).is_some_and(|cut| cut.len() >= LONG));
+    let of = |places: &[usize]| -> Vec<Range<usize>> {
+        let cuts = places.iter().filter_map(|&at| cuts.get(at).cloned());
+        cuts.collect()
+    };
+    let mut stored = vec![None; cuts.len()];
+    let short_cuts = of(&short);
+    let mut places = short.iter();
+    for group in groups(&short_cuts) {
+        let chunks: Vec<&[u8]> = group.iter().map(|range| loan.get(range)).collect();
+        for (chunk, &at) in crew
+            .store
+            .store(bench, &chunks)?
+            .into_iter()
+            .zip(places.by_ref())
+        {
+            if let Some(place) = stored.get_mut(at) {
+                *place = Some(chunk);
             }
-        })
-        .collect())
+        }
+    }
+    let long_cuts = of(&long);
+    let finish = move |chunks: Vec<StoredChunk>| {
+        for (chunk, at) in chunks.into_iter().zip(long) {
+            if let Some(place) = stored.get_mut(at) {
+                *place = Some(chunk);
+            }
+        }
+        let stored: Vec<StoredChunk> = stored.into_iter().flatten().collect();
+        receiver(read.into_iter().map(|file| file.finish(&stored)).collect());
+    };
+    if long_cuts.is_empty() {
+        finish(Vec::new());
+    } else {
+        bench.line.put(&loan, long_cuts.into_iter(), finish);
+    }
+    Ok(())
+}
+
+impl Buffered {
+    /// Adds the chunks of the batch that are of this file.
+    fn finish(self, stored: &[StoredChunk]) -> ReadFile {
+        let of_batch = stored.get(self.chunks).unwrap_or_default();
+        ReadFile {
+            chunks: [of_batch, &self.stored].concat(),
+            file: self.file,
+            opened: self.opened,
+            outcome: self.outcome,
+        }
+    }
 }
 
 /// Divides chunks into those that go through the stages together.
@@ -178,9 +221,9 @@ fn groups(mut cuts: &[Range<usize>]) -> impl Iterator<Item = &[Range<usize>]> {
     })
 }
 
-fn read_one(
-    crew: &Crew<'_>,
-    bench: &mut Bench,
+fn read_one<'env>(
+    crew: &Crew<'env>,
+    bench: &mut Bench<'env>,
     lister: &Lister<'_>,
     file: FileToRead,
     bytes: &mut Vec<u8>,

@@ -68,10 +68,10 @@ impl Rewriter {
     ///
     /// # Errors
     /// As [`Rewriter::again`].
-    pub(super) fn store(
+    pub(super) fn store<'env>(
         &self,
-        crew: &Crew<'_>,
-        bench: &mut Bench,
+        crew: &Crew<'env>,
+        bench: &mut Bench<'env>,
         chunks: &[&[u8]],
     ) -> Result<Vec<StoredChunk>, EngineError> {
         let mut stored = Vec::with_capacity(chunks.len());

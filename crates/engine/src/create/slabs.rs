@@ -1,74 +1,89 @@
-//! The few large buffers that big files are read into.
+//! The buffers that files are read into.
 //!
-//! A reader fills a slab, cuts it, and hands it over with its chunks; whoever stored them gives
-//! the slab back. There is one slab more than there are readers, so that one of them can always go
-//! on. Their number bounds the memory, and memory that is used again need not be faulted in again.
+//! A reader fills one, cuts it, and lends it out with its chunks ([`super::line::Loan`]); when they
+//! are compressed it comes back. The bytes that are lent out bound the memory, and memory that is
+//! used again need not be faulted in again.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::tasks::lock;
 
+/// Longer buffers are rare, and would hold their memory while they are used for little.
+const LONGEST_KEPT: usize = 10 << 20;
+
 #[derive(Debug, Default)]
 struct Stock {
     free: Vec<Vec<u8>>,
-    made: usize,
+    free_bytes: usize,
+    lent_bytes: usize,
 }
 
-/// A stock of buffers of one size.
+/// A stock of buffers.
 #[derive(Debug)]
 pub struct Slabs {
     stock: Mutex<Stock>,
     returned: Condvar,
-    most: usize,
-    bytes: usize,
+    most_bytes: usize,
+    spare_bytes: usize,
 }
 
 impl Slabs {
-    /// Allows `most` buffers of so many bytes; they are made when they are needed.
-    pub fn new(most: usize, bytes: usize) -> Self {
+    /// Bounds the bytes lent out; what was taken before that is reached may still be filled. So many
+    /// and `spare_bytes` more may be lent out or kept.
+    pub fn new(most_bytes: usize, spare_bytes: usize) -> Self {
         Self {
             stock: Mutex::default(),
             returned: Condvar::new(),
-            most,
-            bytes,
+            most_bytes,
+            spare_bytes,
         }
     }
 
-    /// The capacity of a slab.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    /// Tells whether more may be lent out.
+    pub fn has_room(&self) -> bool {
+        lock(&self.stock).lent_bytes < self.most_bytes
     }
 
-    /// Takes an empty slab, if one is free.
-    pub fn try_take(&self) -> Option<Vec<u8>> {
+    /// Takes an empty buffer.
+    pub fn take(&self) -> Vec<u8> {
         let mut stock = lock(&self.stock);
-        if let Some(slab) = stock.free.pop() {
-            return Some(slab);
-        }
-        if stock.made == self.most {
-            return None;
-        }
-        stock.made += 1;
-        Some(Vec::with_capacity(self.bytes))
+        let buffer = stock.free.pop().unwrap_or_default();
+        stock.free_bytes -= buffer.capacity();
+        buffer
     }
 
-    /// Gives a slab back.
-    pub fn give(&self, mut slab: Vec<u8>) {
-        slab.clear();
-        let mut stock = lock(&self.stock);
-        // One that was made beyond the limit is not kept.
-        if stock.free.len() < self.most {
-            stock.free.push(slab);
-        }
-        drop(stock);
+    /// Counts a buffer as lent out, until it is given back: with all it has room for, since memory
+    /// that was used once stays.
+    pub fn lend(&self, buffer: &Vec<u8>) {
+        lock(&self.stock).lent_bytes += buffer.capacity();
+    }
+
+    /// Takes a buffer back that was lent out with what is in it.
+    pub fn give_back(&self, buffer: Vec<u8>) {
+        lock(&self.stock).lent_bytes -= buffer.capacity();
+        self.keep(buffer);
         self.returned.notify_one();
+    }
+
+    /// Takes a buffer that was not lent out.
+    pub fn keep(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let mut stock = lock(&self.stock);
+        let bytes = buffer.capacity();
+        if bytes > LONGEST_KEPT {
+            return;
+        }
+        if stock.free_bytes + stock.lent_bytes + bytes <= self.most_bytes + self.spare_bytes {
+            stock.free_bytes += bytes;
+            stock.free.push(buffer);
+        }
     }
 
     /// Waits until one was given back, or a short while.
     pub fn wait(&self) {
         let stock = lock(&self.stock);
-        if stock.free.is_empty() {
+        if stock.lent_bytes >= self.most_bytes {
             drop(
                 self.returned
                     .wait_timeout(stock, Duration::from_millis(20))
@@ -83,12 +98,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_never_more_than_allowed() {
-        let slabs = Slabs::new(2, 100);
-        let first = slabs.try_take().unwrap();
-        assert!(slabs.try_take().is_some());
-        assert!(slabs.try_take().is_none());
-        slabs.give(first);
-        assert_eq!(slabs.try_take().map(|slab| slab.len()), Some(0));
+    fn there_is_no_room_while_too_much_is_lent() {
+        let slabs = Slabs::new(100, 100);
+        let (mut first, mut second) = (slabs.take(), slabs.take());
+        first.reserve_exact(60);
+        slabs.lend(&first);
+        assert!(slabs.has_room());
+        second.reserve_exact(60);
+        slabs.lend(&second);
+        assert!(!slabs.has_room());
+        slabs.give_back(first);
+        assert!(slabs.has_room());
+        assert_eq!(slabs.take().capacity(), 60);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let slabs = Slabs::new(100, 0);
+        for _ in 0..5 {
+            slabs.keep(Vec::with_capacity(40));
+        }
+        assert_eq!(lock(&slabs.stock).free.len(), 2);
+        assert_eq!(slabs.take().capacity(), 40);
+        assert_eq!(lock(&slabs.stock).free_bytes, 40);
     }
 }

@@ -1,7 +1,8 @@
 //! The stages between the bytes of a chunk and its stored object, without threads.
 //!
-//! `data → id → known? → compressed → sealed → outbox`. Several chunks go through together, so that
-//! ids and MACs are computed in SIMD lanes and locks are taken once. Who runs it, on how many
+//! `data → id → known? → compressed → sealed → outbox`. Several short chunks go through together, so
+//! that ids and MACs are computed in SIMD lanes and locks are taken once; long ones go over a
+//! [`Line`]. Who runs it, on how many
 //! threads, is the business of the pipeline.
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use fastness_format::id::ChunkId;
 use fastness_format::item::ChunkRef;
 
 use super::claims::{Claim, Claims};
+use super::line::Line;
 use crate::error::EngineError;
 use crate::keys::NonceAllocator;
 use crate::tasks::lock;
@@ -23,6 +25,9 @@ use crate::world::{Random, random_fraction};
 const LOT_BYTES: usize = 4 << 20;
 /// Objects of longer chunks are made in buffers that were used before.
 const REUSE_BYTES: usize = 64 << 10;
+
+/// Shorter chunks are cheaper to hash than to look at twice.
+const LEAST_ZEROS: usize = 4096;
 
 /// A chunk that is stored, and whether this run stored it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,12 +71,13 @@ pub struct Store<'a> {
 }
 
 /// What one thread keeps from one call to the next.
-pub struct Bench {
-    compressor: Compressor,
+pub struct Bench<'a> {
+    /// Compresses.
+    pub compressor: Compressor,
+    /// Long chunks on their way.
+    pub line: Line<'a>,
     claims: Vec<Claim>,
     ids: Vec<ChunkId>,
-    /// Content of small files, kept for the next batch.
-    pub buffer: Vec<u8>,
 }
 
 impl<'a> Store<'a> {
@@ -96,12 +102,12 @@ impl<'a> Store<'a> {
     }
 
     /// Makes what a thread needs of its own.
-    pub fn bench(&self) -> Bench {
+    pub fn bench(&self) -> Bench<'a> {
         Bench {
+            line: Line::new(self.crypto),
             compressor: Compressor::new(self.compression),
             claims: Vec::new(),
             ids: Vec::new(),
-            buffer: Vec::new(),
         }
     }
 
@@ -111,7 +117,7 @@ impl<'a> Store<'a> {
     /// When the repository, the counter or the source of random numbers fails.
     pub fn store(
         &self,
-        bench: &mut Bench,
+        bench: &mut Bench<'a>,
         chunks: &[&[u8]],
     ) -> Result<Vec<StoredChunk>, EngineError> {
         self.identify(chunks, &mut bench.ids);
@@ -125,7 +131,11 @@ impl<'a> Store<'a> {
             let (chunk, new) = match claim {
                 Claim::Known(chunk) => (Some(*chunk), false),
                 Claim::Mine => (published.next(), true),
-                Claim::Pending => (self.claims.wait_for(id, || self.outbox.failed()), false),
+                Claim::Pending => {
+                    // Another thread may be waiting for what this one has on its line.
+                    bench.line.finish(self, &mut bench.compressor)?;
+                    (Some(self.wait_for(id)?), false)
+                }
             };
             let chunk = chunk.ok_or(EngineError::Abandoned)?;
             stored.push(StoredChunk { chunk, new });
@@ -133,27 +143,47 @@ impl<'a> Store<'a> {
         Ok(stored)
     }
 
+    /// Waits until another thread has stored a chunk.
+    ///
+    /// # Errors
+    /// [`EngineError::Abandoned`] when the operation failed.
+    pub fn wait_for(&self, id: &ChunkId) -> Result<ChunkRef, EngineError> {
+        let chunk = self.claims.wait_for(id, || self.outbox.failed());
+        chunk.ok_or(EngineError::Abandoned)
+    }
+
+    /// Tells whether a chunk is all zeros and long enough for its id to be worth remembering.
+    pub fn looks_zero(data: &[u8]) -> bool {
+        data.len() >= LEAST_ZEROS && is_zero(data)
+    }
+
+    /// The id of so many zeros, if it was computed before.
+    pub fn id_of_zeros(&self, len: usize) -> Option<ChunkId> {
+        lock(&self.zero_ids).get(&len).copied()
+    }
+
+    /// Remembers the id of so many zeros.
+    pub fn remember_zeros(&self, len: usize, id: ChunkId) {
+        lock(&self.zero_ids).insert(len, id);
+    }
+
     /// Computes ids; those of all-zero chunks are remembered by length.
     fn identify(&self, chunks: &[&[u8]], ids: &mut Vec<ChunkId>) {
         ids.clear();
-        // Short chunks are cheaper to hash than to look at twice.
-        let looks_zero = |data: &[u8]| data.len() >= 4096 && is_zero(data);
-        if !chunks.iter().any(|data| looks_zero(data)) {
+        if !chunks.iter().any(|data| Self::looks_zero(data)) {
             self.crypto.ids(chunks, ids);
             return;
         }
         for data in chunks {
-            if looks_zero(data) {
-                let known = lock(&self.zero_ids).get(&data.len()).copied();
-                let id = known.unwrap_or_else(|| {
-                    let id = self.crypto.id(data);
-                    lock(&self.zero_ids).insert(data.len(), id);
-                    id
-                });
-                ids.push(id);
-            } else {
-                ids.push(self.crypto.id(data));
-            }
+            let zeros = Self::looks_zero(data);
+            let known = zeros.then(|| self.id_of_zeros(data.len())).flatten();
+            ids.push(known.unwrap_or_else(|| {
+                let id = self.crypto.id(data);
+                if zeros {
+                    self.remember_zeros(data.len(), id);
+                }
+                id
+            }));
         }
     }
 
@@ -161,7 +191,7 @@ impl<'a> Store<'a> {
     /// in order.
     fn seal_and_send(
         &self,
-        bench: &mut Bench,
+        bench: &mut Bench<'a>,
         chunks: &[&[u8]],
     ) -> Result<Vec<ChunkRef>, EngineError> {
         let mut published = Vec::new();
@@ -209,7 +239,15 @@ impl<'a> Store<'a> {
         self.outbox.send(ids.into_iter().zip(sealed).collect())
     }
 
-    fn compress(&self, compressor: &mut Compressor, data: &[u8]) -> Result<Vec<u8>, EngineError> {
+    /// Begins an object and compresses a chunk into it.
+    ///
+    /// # Errors
+    /// When there are no random numbers.
+    pub fn compress(
+        &self,
+        compressor: &mut Compressor,
+        data: &[u8],
+    ) -> Result<Vec<u8>, EngineError> {
         let mut object = if data.len() >= REUSE_BYTES {
             self.outbox.buffer()
         } else {
@@ -224,6 +262,17 @@ impl<'a> Store<'a> {
         };
         compressor.compress(data, &mut object, random);
         Ok(object)
+    }
+
+    /// Takes the counter values that sealing an object uses up; returns the first.
+    ///
+    /// # Errors
+    /// When none can be reserved.
+    pub fn counter(&self, object: &[u8]) -> Result<u64, EngineError> {
+        match self.crypto.blocks(object.len()) {
+            0 => Ok(0),
+            blocks => Ok(self.nonces.reserve(blocks)?),
+        }
     }
 
     /// Gives each object its counter range and seals them together.

@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn records_are_read_until_something_else_comes() {
         let mut pairs = Pairs::default();
-        pax_records(b"9 path=a\n11 uname=bc\nrest", &mut pairs).unwrap();
+        pax_records(b"9 path=a\n12 uname=bc\nrest", &mut pairs).unwrap();
         assert_eq!(pairs.get(b"path"), Some(&b"a"[..]));
         assert_eq!(pairs.get(b"uname"), Some(&b"bc"[..]));
         assert!(pax_records(b"0 path=a\n", &mut pairs).is_err());

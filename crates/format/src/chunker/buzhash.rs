@@ -51,17 +51,21 @@ pub struct Scan {
     base: usize,
     /// Positions below this one are no cut.
     tested: usize,
+    /// Whether the search in the current chunk goes on where it ran out of data.
+    searching: bool,
 }
 
 impl Scan {
     /// Begins anew, for another input. Keeps the memory.
     pub fn reset(&mut self) {
         self.filled = 0;
+        self.searching = false;
     }
 
     /// Moves on to the chunk that begins where this one was cut.
     fn advance(&mut self, cut: usize) {
         self.origin -= cut as isize;
+        self.searching = false;
     }
 
     /// Begins the prefixes at `start` in the current chunk.
@@ -147,12 +151,13 @@ impl Buzhash {
     /// more byte in `data`.
     fn search(&self, scan: &mut Scan, data: &[u8]) -> Option<usize> {
         let first = self.min as isize - scan.origin;
-        match usize::try_from(first) {
-            Ok(first) if scan.filled > 0 && first >= scan.base && first < scan.end() => {
-                scan.tested = scan.tested.max(first);
-                scan.slide();
-            }
-            _ => scan.restart(self.min, self.window),
+        // What was tested in this chunk before may have been dropped already.
+        let is_kept = scan.searching || first >= scan.base as isize;
+        if scan.filled > 0 && is_kept && first < scan.end() as isize {
+            scan.tested = scan.tested.max(usize::try_from(first).unwrap_or(0));
+            scan.slide();
+        } else {
+            scan.restart(self.min, self.window);
         }
         // The last byte only has to be there.
         let bytes = data.get(..data.len() - 1).unwrap_or_default();
@@ -168,6 +173,7 @@ impl Buzhash {
                 return usize::try_from(scan.origin + position as isize).ok();
             }
             if later.is_empty() {
+                scan.searching = true;
                 return None;
             }
             scan.slide();

@@ -13,6 +13,9 @@ const HEADER: [u8; 2] = [1, 0];
 /// Shorter inputs use a table of half the size, which is cleared in half the time.
 const SMALL: usize = u16::MAX as usize;
 
+/// A longer output buffer is not kept: very few chunks need one.
+const LONGEST_KEPT: usize = 7 << 20;
+
 /// A compressor with its hash tables and its output buffer.
 pub(super) struct Lz4 {
     small: CompressTable,
@@ -32,7 +35,7 @@ impl Default for Lz4 {
 
 impl Lz4 {
     pub(super) fn compress(&mut self, data: &[u8], out: &mut Vec<u8>) {
-        // The buffer only grows: it is never cleared and filled with zeros again.
+        // It is not cleared from one chunk to the next, which would fill it with zeros again.
         let room = get_maximum_output_size(data.len());
         if self.body.len() < room {
             self.body.resize(room, 0);
@@ -46,6 +49,9 @@ impl Lz4 {
         let len = compress_into_with_table(data, &mut self.body, table).unwrap_or(data.len());
         let body = self.body.get(..len).unwrap_or(data);
         write_smaller(HEADER, body, data, out);
+        if self.body.len() > LONGEST_KEPT {
+            self.body = Vec::new();
+        }
     }
 }
 

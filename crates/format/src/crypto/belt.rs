@@ -1,4 +1,4 @@
-//! Opening objects and hashing data, several at a time, each begun when another is done.
+//! Sealing and opening objects and hashing data, several at a time, each begun when another is done.
 //!
 //! BLAKE2b is sequential within one input: the lanes of the vector unit are only full while several
 //! inputs advance together. Inputs have all lengths, so that taking them in groups leaves lanes
@@ -9,14 +9,14 @@ use std::collections::VecDeque;
 use blake2b_simd::many::degree;
 
 use super::Crypto;
-use super::envelope::{COUNTER, OpenError, PAYLOAD, counter_bytes, finish_open};
+use super::envelope::{COUNTER, OpenError, PAYLOAD, Sealed, counter_bytes, finish_open, put_mac};
 use super::id_hash::Running;
-use super::lanes::{SLICE, Stream};
+use super::lanes::{Direction, SLICE, Stream};
 use crate::id::ChunkId;
 
 /// What came off a belt.
 #[derive(Debug)]
-pub enum Done<T> {
+pub enum Done<T, B> {
     /// An object was opened in place: its payload is at `[overhead()..]`.
     Opened {
         /// What the caller knows it by.
@@ -26,63 +26,130 @@ pub enum Done<T> {
         /// Whether it is one of this key.
         result: Result<(), OpenError>,
     },
+    /// An object was sealed.
+    Sealed {
+        /// What the caller knows it by.
+        tag: T,
+        /// The object.
+        object: Sealed,
+    },
     /// Data was hashed.
     Hashed {
         /// What the caller knows it by.
         tag: T,
-        /// The buffer.
-        data: Vec<u8>,
+        /// The data.
+        data: B,
         /// The id.
         id: ChunkId,
     },
 }
 
 /// Objects and data that are worked on side by side.
-pub struct Belt<'a, T> {
+pub struct Belt<'a, T, B> {
     crypto: &'a Crypto,
-    places: Vec<Place<'a, T>>,
-    done: VecDeque<Done<T>>,
+    places: Vec<Place<'a, T, B>>,
+    done: VecDeque<Done<T, B>>,
 }
 
-struct Place<'a, T> {
+struct Place<'a, T, B> {
     tag: T,
-    buffer: Vec<u8>,
-    /// How far the hash is.
+    work: Work<'a, B>,
+    /// How far it is.
     at: usize,
     hash: Running,
-    /// The key stream, if this is an object.
-    stream: Option<Stream<'a>>,
 }
 
-impl<T> Place<'_, T> {
+enum Work<'a, B> {
+    Hash(B),
+    Cipher {
+        object: Vec<u8>,
+        stream: Stream<'a>,
+        direction: Direction,
+    },
+}
+
+impl<B: AsRef<[u8]>> Work<'_, B> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Hash(data) => data.as_ref(),
+            Self::Cipher { object, .. } => object,
+        }
+    }
+}
+
+impl<T, B: AsRef<[u8]>> Place<'_, T, B> {
     fn end(&self) -> usize {
         // The counter before the payload has no cipher: slices are whole cipher blocks.
-        let from = if self.stream.is_some() {
-            self.at.max(PAYLOAD)
-        } else {
-            self.at
+        let from = match self.work {
+            Work::Hash(_) => self.at,
+            Work::Cipher { .. } => self.at.max(PAYLOAD),
         };
-        (from + SLICE).min(self.buffer.len())
+        (from + SLICE).min(self.work.bytes().len())
+    }
+
+    /// Ciphers the slice if this is the moment for it: the MAC covers the ciphertext.
+    fn cipher(&mut self, moment: Direction) {
+        let end = self.end();
+        if let Work::Cipher {
+            object,
+            stream,
+            direction,
+        } = &mut self.work
+            && *direction == moment
+        {
+            let slice = object.get_mut(self.at.max(PAYLOAD)..end);
+            stream.apply(slice.unwrap_or_default());
+        }
     }
 
     fn hash_and_slice(&mut self) -> (&mut Running, &[u8]) {
         let slice = self.at..self.end();
-        (&mut self.hash, self.buffer.get(slice).unwrap_or_default())
+        (
+            &mut self.hash,
+            self.work.bytes().get(slice).unwrap_or_default(),
+        )
     }
 
     /// Ends a step; tells whether that was the last one.
     fn advance(&mut self) -> bool {
-        let end = self.end();
-        if let Some(stream) = &mut self.stream {
-            let slice = self.buffer.get_mut(self.at.max(PAYLOAD)..end);
-            stream.apply(slice.unwrap_or_default());
+        self.cipher(Direction::Open);
+        self.at = self.end();
+        self.at == self.work.bytes().len()
+    }
+
+    fn finish(self) -> Done<T, B> {
+        let tag = self.tag;
+        let hash = self.hash.finish();
+        match self.work {
+            Work::Hash(data) => Done::Hashed {
+                tag,
+                data,
+                id: ChunkId::new(hash),
+            },
+            Work::Cipher {
+                mut object,
+                direction: Direction::Open,
+                ..
+            } => {
+                let result = finish_open(&mut object, &hash);
+                Done::Opened {
+                    tag,
+                    object,
+                    result,
+                }
+            }
+            Work::Cipher { mut object, .. } => {
+                put_mac(&mut object, &hash);
+                Done::Sealed {
+                    tag,
+                    object: Sealed::new(object),
+                }
+            }
         }
-        self.at = end;
-        end == self.buffer.len()
     }
 }
 
-impl<'a, T> Belt<'a, T> {
+impl<'a, T, B: AsRef<[u8]>> Belt<'a, T, B> {
     /// Makes an empty belt.
     pub fn new(crypto: &'a Crypto) -> Self {
         Self {
@@ -92,7 +159,7 @@ impl<'a, T> Belt<'a, T> {
         }
     }
 
-    /// Tells whether another object or other data would fill a lane.
+    /// Tells whether something more would fill a lane.
     pub fn has_room(&self) -> bool {
         let width = if self.crypto.id.has_lanes() {
             degree()
@@ -102,63 +169,71 @@ impl<'a, T> Belt<'a, T> {
         self.places.len() + self.done.len() < width
     }
 
+    /// Tells whether there is nothing on it.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.done.is_empty()
+    }
+
     /// Begins to open an object, as [`Crypto::open_in_place`] does.
     pub fn open(&mut self, tag: T, object: Vec<u8>) {
-        let form = self.crypto.check_form(&object);
-        match &self.crypto.cipher {
-            Some(cipher) if form.is_ok() => self.places.push(Place {
-                tag,
-                at: COUNTER,
-                hash: cipher.mac.start(),
-                stream: Some(cipher.stream(counter_bytes(&object))),
-                buffer: object,
-            }),
-            _ => self.done.push_back(Done::Opened {
+        match self.crypto.check_form(&object) {
+            Ok(()) if self.crypto.cipher.is_some() => self.cipher(tag, object, Direction::Open),
+            result => self.done.push_back(Done::Opened {
                 tag,
                 object,
-                result: form,
+                result,
             }),
         }
     }
 
-    /// Begins to compute the id of `data[from..]`.
-    pub fn hash(&mut self, tag: T, data: Vec<u8>, from: usize) {
+    /// Begins to seal an object that [`Crypto::begin`] began, as [`Crypto::seal`] does; the counter
+    /// must be as that asks for.
+    pub fn seal(&mut self, tag: T, mut object: Vec<u8>, counter: u64) {
+        self.crypto.put_header(&mut object, counter);
+        if self.crypto.cipher.is_some() {
+            self.cipher(tag, object, Direction::Seal);
+        } else {
+            let object = Sealed::new(object);
+            self.done.push_back(Done::Sealed { tag, object });
+        }
+    }
+
+    fn cipher(&mut self, tag: T, object: Vec<u8>, direction: Direction) {
+        let Some(cipher) = &self.crypto.cipher else {
+            return;
+        };
         self.places.push(Place {
             tag,
-            at: from.min(data.len()),
+            at: COUNTER,
+            hash: cipher.mac.start(),
+            work: Work::Cipher {
+                stream: cipher.stream(counter_bytes(&object)),
+                object,
+                direction,
+            },
+        });
+    }
+
+    /// Begins to compute the id of data.
+    pub fn hash(&mut self, tag: T, data: B) {
+        self.places.push(Place {
+            tag,
+            at: 0,
             hash: self.crypto.id.start(),
-            stream: None,
-            buffer: data,
+            work: Work::Hash(data),
         });
     }
 
     /// Works until something is done and returns it; none when there is nothing to do.
-    pub fn finish_one(&mut self) -> Option<Done<T>> {
+    pub fn finish_one(&mut self) -> Option<Done<T, B>> {
         while self.done.is_empty() && !self.places.is_empty() {
-            Running::update_many(self.places.iter_mut().map(Place::hash_and_slice));
-            for place in self.places.extract_if(.., Place::advance) {
-                self.done.push_back(finish(place));
+            for place in &mut self.places {
+                place.cipher(Direction::Seal);
             }
+            Running::update_many(self.places.iter_mut().map(Place::hash_and_slice));
+            let finished = self.places.extract_if(.., Place::advance);
+            self.done.extend(finished.map(Place::finish));
         }
         self.done.pop_front()
-    }
-}
-
-fn finish<T>(place: Place<'_, T>) -> Done<T> {
-    let (tag, mut object) = (place.tag, place.buffer);
-    let hash = place.hash.finish();
-    if place.stream.is_some() {
-        let result = finish_open(&mut object, &hash);
-        Done::Opened {
-            tag,
-            object,
-            result,
-        }
-    } else {
-        Done::Hashed {
-            tag,
-            data: object,
-            id: ChunkId::new(hash),
-        }
     }
 }

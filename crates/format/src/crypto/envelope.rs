@@ -36,6 +36,11 @@ pub(super) const PAYLOAD: usize = 41;
 pub struct Sealed(Vec<u8>);
 
 impl Sealed {
+    /// Takes an object that was sealed.
+    pub(super) fn new(object: Vec<u8>) -> Self {
+        Self(object)
+    }
+
     /// Returns the bytes to be stored.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -131,7 +136,7 @@ impl Crypto {
     }
 
     /// Writes the type byte and the counter.
-    fn put_header(&self, object: &mut Vec<u8>, counter: u64) {
+    pub(super) fn put_header(&self, object: &mut Vec<u8>, counter: u64) {
         if object.len() < self.overhead() {
             // Not made by `begin`: then there is no payload either.
             object.resize(self.overhead(), 0);
@@ -260,7 +265,7 @@ pub(super) fn counter_bytes(object: &[u8]) -> [u8; 8] {
         .unwrap_or_default()
 }
 
-fn put_mac(object: &mut [u8], mac: &[u8; 32]) {
+pub(super) fn put_mac(object: &mut [u8], mac: &[u8; 32]) {
     if let Some(place) = object.get_mut(MAC) {
         place.copy_from_slice(mac);
     }
