@@ -57,8 +57,10 @@ fn world() -> Sandbox {
 /// Everything that an archive says of itself and its items, but for what is new each time.
 fn dump(sandbox: &Sandbox, repository: &str, archive: &str) -> Value {
     let archive = format!("{repository}::{archive}");
-    let run = sandbox.run(&reference(), &["debug", "dump-archive", &archive, "-"]);
-    let mut dump = run.ok().json();
+    let run = sandbox.run(&reference(), &["debug", "dump-archive", &archive, "dump"]);
+    let _ = run.ok();
+    let dump = fs::read(sandbox.path("dump")).unwrap();
+    let mut dump: Value = serde_json::from_slice(&dump).unwrap();
     let metadata = dump["_meta"].as_object_mut().unwrap();
     for key in ["tam", "items", "recreate_cmdline"] {
         metadata.remove(key);
@@ -137,12 +139,7 @@ fn recreate_alike(sandbox: &Sandbox, archive: Option<&str>, options: &[&str], pa
 fn what_is_left_out_is_what_official_borg_leaves_out() {
     let sandbox = world();
     let one = Some("one");
-    recreate_alike(
-        &sandbox,
-        one,
-        &["--list"],
-        &["source/hardlinks", "source/fifo-hardlinked"],
-    );
+    recreate_alike(&sandbox, one, &["--list"], &["source/hardlinks"]);
     recreate_alike(
         &sandbox,
         one,
