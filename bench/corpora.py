@@ -136,6 +136,9 @@ def make(directory, kind, seed, scale):
         if root.exists():
             raise SystemExit(f"{root} is incomplete: remove it first")
         KINDS[kind](root, seed, scale)
+        # Whatever is newest is read again by the next run, as it may have changed in the same tick of
+        # the clock. A small file takes that part, so that "unchanged" means unchanged.
+        write(root / "newest", b"The newest file.\n")
         done.touch()
     return root
 
