@@ -155,9 +155,10 @@ def change(root, seed):
     """Ages the corpus: one percent of the files (of the image: of its bytes, in places) changes."""
     source = Source(seed)
     paths = files(root)
-    if len(paths) == 1:
-        size = os.path.getsize(paths[0])
-        with open(paths[0], "r+b") as file:
+    if len(paths) <= 2:
+        image = max(paths, key=os.path.getsize)
+        size = os.path.getsize(image)
+        with open(image, "r+b") as file:
             for _ in range(max(1, size // (100 * MIB))):
                 file.seek(source.random.randrange(max(1, size - MIB)))
                 file.write(source.random_bytes(min(MIB, size)))
