@@ -156,6 +156,9 @@ impl Monitor for Reporter {
                 };
                 self.progress(|progress, log| progress.percent(log, share));
             }
+            Event::PercentBegins { msgid, message } => {
+                self.progress(|progress, log| progress.percent_begins(log, msgid, message));
+            }
             Event::PercentFinished { msgid } => {
                 self.progress(|progress, log| progress.percent_finished(log, msgid));
             }

@@ -99,6 +99,13 @@ pub enum Event<'a> {
         /// The path or archive being handled, if there is one.
         path: Option<&'a [u8]>,
     },
+    /// An amount is still to be found out.
+    PercentBegins {
+        /// Borg's id of the kind of progress.
+        msgid: &'static str,
+        /// The whole text.
+        message: &'a str,
+    },
     /// The progress last told under this id is over.
     PercentFinished {
         /// Borg's id of the kind of progress.

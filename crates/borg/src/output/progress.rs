@@ -108,6 +108,26 @@ impl Progress {
         ]));
     }
 
+    /// Shows that an amount is still to be found out.
+    pub fn percent_begins(&mut self, log: &Log, msgid: &'static str, message: &str) {
+        let operation = self.running(msgid).operation;
+        if !log.settings().json {
+            log.write(&justified(message, log.settings().columns), "\r");
+            return;
+        }
+        log.object(&object([
+            ("message", message.into()),
+            ("current", 0u64.into()),
+            ("total", 0u64.into()),
+            ("info", None::<Json>.into()),
+            ("operation", operation.into()),
+            ("msgid", msgid.into()),
+            ("type", "progress_percent".into()),
+            ("finished", false.into()),
+            ("time", log.now().into()),
+        ]));
+    }
+
     /// Shows that a kind of progress is over.
     pub fn percent_finished(&mut self, log: &Log, msgid: &'static str) {
         self.finished(log, msgid, "progress_percent");

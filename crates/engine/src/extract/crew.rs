@@ -5,6 +5,7 @@
 //! the order of the archive.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use fastness_format::crypto::Crypto;
@@ -100,6 +101,7 @@ pub struct Crew<'a> {
     workshop: Workshop<'a>,
     queue: TaskQueue<Job>,
     content: Budget,
+    written: AtomicU64,
     outcomes: Mutex<BTreeMap<usize, Outcome>>,
     error: Mutex<Option<EngineError>>,
 }
@@ -111,6 +113,7 @@ impl<'a> Crew<'a> {
             workshop,
             queue: TaskQueue::default(),
             content: Budget::new(CONTENT_BUDGET),
+            written: AtomicU64::new(0),
             outcomes: Mutex::default(),
             error: Mutex::default(),
         }
@@ -164,6 +167,15 @@ impl<'a> Crew<'a> {
         }
         self.queue.push(Priority::Normal, job);
         Ok(())
+    }
+
+    /// The bytes of content that were written, or verified, by now.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    fn wrote(&self, bytes: u64) {
+        self.written.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Waits until all jobs are done.
@@ -262,6 +274,7 @@ impl Worker<'_> {
             let count = file.chunks().count();
             let (own, others) = rest.split_at_checked(count).unwrap_or((rest, &[]));
             rest = others;
+            self.crew.wrote(file.item.content_size());
             let restored = files::write_whole(
                 root,
                 &file.path,
@@ -276,6 +289,7 @@ impl Worker<'_> {
     }
 
     fn write_chunk(&self, target: Option<Target>, data: &[u8]) {
+        self.crew.wrote(data.len() as u64);
         let Some(Target { file, offset }) = target else {
             return;
         };

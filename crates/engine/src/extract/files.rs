@@ -30,8 +30,19 @@ pub fn create(root: &mut Root, path: &[u8]) -> Result<(Place, File), SourceError
         }
         other => other,
     }
+    .map_err(|error| SourceError::named("open", path, in_the_way(error, &place)))
     .map(|file| (place, file))
-    .map_err(|error| SourceError::named("open", path, error))
+}
+
+/// Whoever opens a file for writing where a directory is hears of the directory.
+fn in_the_way(error: io::Error, place: &Place) -> io::Error {
+    const EISDIR: i32 = 21;
+    let there = place.stat().ok().flatten();
+    let is_directory = there.is_some_and(|stat| stat.kind() == FileKind::Directory);
+    match is_directory && error.kind() == io::ErrorKind::AlreadyExists {
+        true => io::Error::from_raw_os_error(EISDIR),
+        false => error,
+    }
 }
 
 /// Removes what is at a place, if that is possible; what comes next tells if it was not.

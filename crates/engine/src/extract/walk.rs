@@ -57,7 +57,7 @@ pub(super) fn extract(
         sparse: options.sparse,
     });
     let selection = Selection::new(session, archive, options);
-    let mut progress = Progress::new(&selection, monitor)?;
+    let progress = Progress::new(&selection, monitor)?;
     crew.run(options.threads.max(1), |crew| {
         let mut walk = Walk {
             crew,
@@ -65,6 +65,7 @@ pub(super) fn extract(
             monitor,
             attributes,
             root,
+            progress,
             open: Vec::new(),
             left: Vec::new(),
             links: Vec::new(),
@@ -80,7 +81,6 @@ pub(super) fn extract(
                         archive: String::from_utf8_lossy(&archive.metadata.name).into_owned(),
                         source,
                     })?;
-                    progress.advance(&item);
                     walk.item(item, path)?;
                 }
                 None => walk.first_names.leave_out(item),
@@ -89,7 +89,6 @@ pub(super) fn extract(
         })?;
         walk.finish()
     })?;
-    progress.finish();
     warn_of_unmatched(&options.patterns, monitor);
     Ok(())
 }
@@ -139,17 +138,24 @@ impl<'a> Selection<'a> {
 /// Tells how much of the content is done.
 struct Progress<'a> {
     monitor: &'a dyn Monitor,
+    /// None when nobody wants to know.
     total: Option<u64>,
-    done: u64,
+    /// The file that was last begun.
+    path: Vec<u8>,
 }
 
 impl<'a> Progress<'a> {
     fn new(selection: &Selection<'_>, monitor: &'a dyn Monitor) -> Result<Self, EngineError> {
         let mut total = 0;
         if selection.options.progress {
+            monitor.event(Event::PercentBegins {
+                msgid: "extract",
+                message: "Calculating total archive size for the progress indicator \
+                    (might take long for large archives)",
+            });
             selection.items().for_each(|item| {
                 if selection.path_of(item).is_some() {
-                    total += item.content_size();
+                    total += item.content_size() + link_size(item);
                 }
                 Ok(())
             })?;
@@ -157,28 +163,46 @@ impl<'a> Progress<'a> {
         Ok(Self {
             monitor,
             total: selection.options.progress.then_some(total),
-            done: 0,
+            path: Vec::new(),
         })
     }
 
-    fn advance(&mut self, item: &Item) {
-        if let Some(total) = self.total {
-            self.done += item.content_size();
+    /// A file is begun; so much of all content is done.
+    fn begin(&mut self, item: &Item, done: u64) {
+        if self.total.is_some() && item.chunks.is_some() {
+            self.path.clone_from(&item.path);
+            self.show(done);
+        }
+    }
+
+    fn show(&self, done: u64) {
+        if let Some(total) = self.total
+            && !self.path.is_empty()
+        {
             self.monitor.event(Event::Percent {
                 msgid: "extract",
                 label: "Extracting",
-                current: self.done,
+                current: done,
                 total,
-                path: Some(&item.path),
+                path: Some(&self.path),
             });
         }
     }
 
-    fn finish(&self) {
+    fn finish(&self, done: u64) {
+        self.show(done);
         if self.total.is_some() {
             self.monitor
                 .event(Event::PercentFinished { msgid: "extract" });
         }
+    }
+}
+
+/// Borg counts the target of a symlink as its size, though it is never counted as done.
+fn link_size(item: &ItemRef<'_>) -> u64 {
+    match (FileKind::from_mode(item.mode), item.source) {
+        (FileKind::Symlink, Some(target)) => target.len() as u64,
+        _ => 0,
     }
 }
 
@@ -225,6 +249,7 @@ struct Walk<'w, 'a> {
     monitor: &'w dyn Monitor,
     attributes: Attributes<'a>,
     root: Root,
+    progress: Progress<'w>,
     /// Directories the walk is in, outermost first.
     open: Vec<Directory>,
     /// Directories the walk has left.
@@ -250,6 +275,7 @@ impl Walk<'_, '_> {
         if self.monitor.interrupted() {
             return Err(EngineError::Interrupted);
         }
+        self.progress.begin(&item, self.crew.written());
         if self.options.dry_run {
             return self.verify(&item);
         }
@@ -366,6 +392,7 @@ impl Walk<'_, '_> {
             };
             offset += u64::from(chunk.size);
             self.crew.hand_over(Job::Chunk(chunk, Some(target)))?;
+            self.progress.show(self.crew.written());
         }
         Ok(())
     }
@@ -436,7 +463,9 @@ impl Walk<'_, '_> {
         while let Some(directory) = self.open.pop() {
             self.left.push(directory);
         }
-        self.settle()
+        self.settle()?;
+        self.progress.finish(self.crew.written());
+        Ok(())
     }
 
     fn tell(&self, restored: Restored, path: &[u8]) {
@@ -474,7 +503,7 @@ pub(super) fn extract_to(
     let selection = Selection::new(session, archive, options);
     let mut progress = Progress::new(&selection, monitor)?;
     let mut waiting: Vec<ChunkRef> = Vec::new();
-    let mut waiting_bytes = 0;
+    let (mut waiting_bytes, mut written) = (0, 0);
     selection.items().for_each(|item| {
         let Some(path) = selection.path_of(item) else {
             return Ok(());
@@ -489,14 +518,15 @@ pub(super) fn extract_to(
             archive: String::from_utf8_lossy(&archive.metadata.name).into_owned(),
             source,
         })?;
-        progress.advance(&item);
+        progress.begin(&item, written);
         for chunk in item.chunks.iter().flatten() {
             waiting.push(*chunk);
             waiting_bytes += u64::from(chunk.size);
             if waiting_bytes >= OUTPUT_BYTES {
                 write_out(session, &waiting, options.threads, output)?;
                 waiting.clear();
-                waiting_bytes = 0;
+                written += std::mem::take(&mut waiting_bytes);
+                progress.show(written);
             }
         }
         if let Err(error) = files::told_by_item(&item) {
@@ -508,7 +538,7 @@ pub(super) fn extract_to(
         Ok(())
     })?;
     write_out(session, &waiting, options.threads, output)?;
-    progress.finish();
+    progress.finish(written + waiting_bytes);
     warn_of_unmatched(&options.patterns, monitor);
     output
         .flush()
