@@ -17,6 +17,7 @@ mod commands;
 mod crash;
 mod create;
 mod damage;
+mod extract;
 mod golden;
 mod hostile;
 mod interop;
