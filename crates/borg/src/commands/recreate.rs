@@ -24,7 +24,7 @@ use crate::error::CommandError;
 use crate::options::{CommonOptions, ExcludeOptions, TagOptions, only_one};
 use crate::signals::Watch;
 
-/// Make archives anew, without parts of them or stored in another way
+/// Make archives anew, leaving parts out or stored otherwise
 ///
 /// Changes the archive, or all archives of the repository: leaves out what the patterns do not
 /// take, compresses chunks in another way (--recompress), cuts files in another way
