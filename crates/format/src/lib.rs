@@ -22,6 +22,7 @@
 //! | the texts of times | [`timestamp`] |
 //! | the list of archives | [`manifest`] |
 //! | how files and item streams are cut into chunks | [`chunker`] |
+//! | messages between a client and `serve` | [`rpc`] |
 
 pub mod archive;
 pub mod chunker;
@@ -37,5 +38,6 @@ pub mod lock_roster;
 pub mod manifest;
 pub mod msgpack;
 pub mod repository_config;
+pub mod rpc;
 pub mod segment;
 pub mod timestamp;

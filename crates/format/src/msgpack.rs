@@ -85,7 +85,12 @@ pub fn write_int(out: &mut Vec<u8>, value: i64) {
 /// Appends a raw string. Longer ones than 4 GiB cannot be written and are cut there.
 pub fn write_raw(out: &mut Vec<u8>, bytes: &[u8]) {
     let bytes = bytes.get(..u32::MAX as usize).unwrap_or(bytes);
-    let len = bytes.len();
+    write_raw_len(out, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+/// Appends the header of a raw string; its bytes follow. Lengths end at 4 GiB.
+pub fn write_raw_len(out: &mut Vec<u8>, len: usize) {
     if len < 32 {
         out.push(0xa0 | len as u8);
     } else if let Ok(len) = u16::try_from(len) {
@@ -93,9 +98,8 @@ pub fn write_raw(out: &mut Vec<u8>, bytes: &[u8]) {
         out.extend_from_slice(&len.to_be_bytes());
     } else {
         out.push(0xdb);
-        out.extend_from_slice(&(len as u32).to_be_bytes());
+        out.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
     }
-    out.extend_from_slice(bytes);
 }
 
 /// Appends the header of an array; its elements follow.
