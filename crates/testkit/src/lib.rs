@@ -8,6 +8,7 @@
 //! - [`Outcome`] is what a run of it gave, to be asserted;
 //! - [`source_tree`] makes files of every kind that Borg archives, [`Tree`] compares two trees;
 //! - [`forge`] makes hostile archives;
+//! - [`Sshd`] is a server of OpenSSH on a loopback port;
 //! - [`golden`] unpacks the repositories below `testdata/`;
 //! - [`NonceLedger`] finds counter values used twice, [`kill`] ends programs at chosen system calls.
 #![allow(
@@ -28,6 +29,7 @@ mod ram_disk;
 mod run;
 mod sandbox;
 pub mod source_tree;
+mod sshd;
 mod tree;
 mod zygote;
 
@@ -37,6 +39,7 @@ pub use program::{Borg, Version};
 pub use ram_disk::RamDisk;
 pub use run::Run;
 pub use sandbox::{PASSPHRASE, Sandbox};
+pub use sshd::Sshd;
 pub use tree::{Entry, Kind, Tree};
 
 /// Returns whether the tests run as root, which owners, devices and mounts need.
