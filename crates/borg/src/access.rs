@@ -6,15 +6,18 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
+use fastness_engine::cache::ChunkTable;
+use fastness_engine::cache::chunks::SavedTable;
 use fastness_engine::catalogue::{Catalogue, ReadArchive};
 use fastness_engine::keys::{KeyContext, KeyTarget, keyfile};
 use fastness_engine::security::{CachedFacts, SecurityManager, WrongTag};
 use fastness_engine::session::{Opening, Session, open_catalogue};
 use fastness_format::crypto::{KeyStorage, KeyType};
-use fastness_format::id::RepositoryId;
+use fastness_format::id::{ChunkId, RepositoryId};
 use fastness_format::location::Location;
 use fastness_format::manifest::Operation;
 use fastness_repository::Repository;
@@ -168,6 +171,26 @@ pub struct Opened {
     pub session: Session,
     /// The repository's names.
     pub place: Place,
+    /// The references to all chunks as they were saved, being loaded while the key is opened.
+    pub early_chunks: EarlyChunks,
+}
+
+/// A chunk table that is being loaded before it is known to be the right one.
+#[derive(Default)]
+pub struct EarlyChunks(Mutex<Option<JoinHandle<Option<SavedTable>>>>);
+
+impl EarlyChunks {
+    fn begin(path: PathBuf, id: RepositoryId) -> Self {
+        let loading = std::thread::spawn(move || ChunkTable::load_saved(&path, &id));
+        Self(Mutex::new(Some(loading)))
+    }
+
+    /// Returns the table if one was loaded and belongs to this manifest.
+    pub fn take(&self, manifest: &ChunkId) -> Option<ChunkTable> {
+        let loading = self.0.lock().ok()?.take()?;
+        let saved = loading.join().ok()??;
+        (saved.manifest == *manifest).then_some(saved.table)
+    }
 }
 
 impl Opened {
@@ -196,10 +219,19 @@ impl Context<'_> {
     ) -> Result<Opened, CommandError> {
         let repository = self.open_repository(&place, Some(kind))?;
         let id = repository.id();
+        // Who locks all others out is going to change references.
+        let early_chunks = match kind {
+            LockKind::Exclusive => EarlyChunks::begin(self.cache_directory(&id).chunk_table(), id),
+            LockKind::Shared => EarlyChunks::default(),
+        };
         let security = self.security(&place, id);
         let opening = self.opening(&place, &security, &id, operations);
         let session = Session::open(Box::new(repository), &opening)?;
-        let opened = Opened { session, place };
+        let opened = Opened {
+            session,
+            place,
+            early_chunks,
+        };
         self.follow_location(&opened);
         Ok(opened)
     }

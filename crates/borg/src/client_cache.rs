@@ -45,7 +45,9 @@ impl Context<'_> {
         let directory = self.cache_directory(&opened.id());
         let catalogue = &opened.session.catalogue;
         let path = directory.chunk_table();
-        if let Some(table) = ChunkTable::load(&path, &opened.id(), &catalogue.manifest_id) {
+        let manifest = &catalogue.manifest_id;
+        let saved = opened.early_chunks.take(manifest);
+        if let Some(table) = saved.or_else(|| ChunkTable::load(&path, &opened.id(), manifest)) {
             return Ok(table);
         }
         // The archives have to be read for it.
@@ -150,13 +152,13 @@ impl Context<'_> {
         }
     }
 
-    /// Completes what the next run will know of files.
-    pub fn finish_files_cache(&self, writer: Option<FilesCacheWriter>) {
-        let Some(writer) = writer else {
+    /// Tells that what the next run will know of files was written, or why it was not.
+    pub fn tell_files_cache(&self, mode: FilesCacheMode, written: std::io::Result<()>) {
+        if !mode.is_enabled() {
             return;
-        };
+        }
         self.reporter.step("cache.commit", "Saving files cache");
-        if let Err(error) = writer.finish() {
+        if let Err(error) = written {
             self.cannot_save(Path::new("files cache"), &error);
         }
         self.reporter.step("cache.commit", "");

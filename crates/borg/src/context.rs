@@ -203,7 +203,7 @@ pub fn placeholders(
     Ok(Placeholders::of_machine(
         environment,
         now,
-        TimeZone::system(),
+        TimeZone::system,
         random,
     ))
 }

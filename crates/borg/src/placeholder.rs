@@ -29,8 +29,8 @@ pub struct Placeholders {
     pub user: String,
     /// The time that `{now}`, `{utcnow}` and `{unixtime}` mean.
     pub now: Timestamp,
-    /// The zone of `{now}`.
-    pub zone: TimeZone,
+    /// Finds the zone of `{now}`, which takes a while: only when it is asked for.
+    pub zone: fn() -> TimeZone,
     /// A random id, in the form of a UUID of version 4.
     pub uuid4: String,
 }
@@ -74,7 +74,7 @@ impl Placeholders {
     pub fn of_machine(
         environment: &Environment,
         now: Timestamp,
-        zone: TimeZone,
+        zone: fn() -> TimeZone,
         random: [u8; 16],
     ) -> Self {
         Self {
@@ -132,7 +132,7 @@ impl Placeholders {
         let version: Vec<&str> = BORG_VERSION.split('.').collect();
         let version = |parts: usize| version.get(..parts).unwrap_or(&version).join(".");
         let text = match field.key.as_str() {
-            "now" => return Some(self.write_time(out, field, &self.zone)),
+            "now" => return Some(self.write_time(out, field, &(self.zone)())),
             "utcnow" => return Some(self.write_time(out, field, &TimeZone::UTC)),
             "pid" => return Some(write_number(out, field, self.pid.into())),
             "unixtime" => {
@@ -193,7 +193,7 @@ mod tests {
             fqdn: OnceCell::from("a.b.c".to_owned()),
             user: "root".to_owned(),
             now: Timestamp::from_microsecond(1_704_428_405_123_456).unwrap(),
-            zone: TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap(),
+            zone: || TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap(),
             uuid4: uuid4([0xff; 16]),
         }
     }

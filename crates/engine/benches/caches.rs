@@ -91,7 +91,7 @@ fn caches(criterion: &mut Criterion) {
         let mut chunks = Vec::new();
         bench.iter(|| {
             for (number, key) in (0..).zip(&keys) {
-                if let Known::Unchanged(ids) = files.look_up(key, number, 4000, 1) {
+                if let Known::Unchanged(ids, _) = files.look_up(key, number, 4000, 1) {
                     chunks.clear();
                     black_box(table.reference_all(ids, &mut chunks));
                 }
@@ -118,8 +118,10 @@ fn caches(criterion: &mut Criterion) {
 }
 
 fn look_up<'k>(files: &FilesCache, keys: impl Iterator<Item = (u64, &'k FileKey)>) -> usize {
-    keys.filter(|(number, key)| matches!(files.look_up(key, *number, 4000, 1), Known::Unchanged(_)))
-        .count()
+    keys.filter(|(number, key)| {
+        matches!(files.look_up(key, *number, 4000, 1), Known::Unchanged(..))
+    })
+    .count()
 }
 
 criterion_group!(benches, caches);

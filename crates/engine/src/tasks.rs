@@ -186,6 +186,11 @@ impl<T> Slot<T> {
         lock(&self.result).is_some()
     }
 
+    /// Looks at the result, none when it is not there yet.
+    pub fn with<R>(&self, look: impl FnOnce(Option<&mut T>) -> R) -> R {
+        look(lock(&self.result).as_mut())
+    }
+
     /// Waits a moment for the result.
     pub fn wait(&self) {
         let result = lock(&self.result);

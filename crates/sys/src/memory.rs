@@ -76,6 +76,21 @@ impl Deref for MappedFile {
     }
 }
 
+/// Has the processor fetch a value that is needed in a moment, while it does something else.
+///
+/// Worth it for look-ups in large tables, where each costs the time of a hundred instructions.
+/// Nothing where the processor cannot be asked.
+pub fn prefetch<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the instruction reads nothing that the program sees, and the address is valid.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}
+
 /// Keeps the pages that hold `secret` out of swap; says whether that worked.
 ///
 /// Best effort: unprivileged users may lock only a little. The lock ends with the

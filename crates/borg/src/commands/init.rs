@@ -12,7 +12,7 @@ use fastness_repository::Repository;
 use fastness_repository::local::lock::LockKind;
 use fastness_repository::local::{CreateOptions, LocalRepository};
 
-use crate::access::{Opened, Place};
+use crate::access::{EarlyChunks, Opened, Place};
 use crate::commands::Action;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -108,7 +108,11 @@ impl Action for Init {
             let _ = repository.destroy();
             CommandError::from(error)
         })?;
-        let mut opened = Opened { session, place };
+        let mut opened = Opened {
+            session,
+            place,
+            early_chunks: EarlyChunks::default(),
+        };
         // Nothing refers to anything yet, which need not be counted.
         context.save_chunks(&opened, &ChunkTable::new());
         opened.session.repository.close()?;

@@ -15,6 +15,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use fastness_format::id::{ChunkId, RepositoryId};
 use fastness_format::item::ChunkRef;
+use fastness_sys::memory;
 use twox_hash::XxHash64;
 
 use super::Replacement;
@@ -65,6 +66,22 @@ pub struct ChunkTotals {
     pub bytes: u64,
     /// Stored bytes, each chunk counted as often as it is referenced.
     pub stored_bytes: u64,
+}
+
+/// A table as it was saved.
+#[derive(Debug)]
+pub struct SavedTable {
+    /// The table.
+    pub table: ChunkTable,
+    /// The manifest it was saved with, by the id hash of its data.
+    pub manifest: ChunkId,
+}
+
+/// What a file begins with, of a repository that is known.
+struct Header {
+    manifest: ChunkId,
+    count: u64,
+    bytes: [u8; HEADER],
 }
 
 /// All chunks of a repository. Methods on `&self` may be called by many threads.
@@ -131,6 +148,17 @@ impl ChunkTable {
     /// Adds a reference to a chunk that is there and returns its new entry.
     pub fn reference(&self, id: &ChunkId) -> Option<ChunkEntry> {
         self.write(id).change(id, |entry| entry.add(1, 0, 0))
+    }
+
+    /// Has the processor fetch what is known of some chunks, which is asked for in a moment.
+    pub fn prefetch(&self, ids: impl Iterator<Item = ChunkId>) {
+        for id in ids {
+            let shard = self.read(&id);
+            if let Some(slot) = shard.slots.get(shard.home(id.as_bytes())) {
+                memory::prefetch(&slot.id);
+                memory::prefetch(&slot.entry);
+            }
+        }
     }
 
     /// Adds a reference to each of the chunks and appends them to `out`, if all are there;
@@ -262,23 +290,48 @@ impl ChunkTable {
     /// Loads the table that was saved for this repository with this manifest (the id hash of its
     /// data). Any other, and one that cannot be read, is none.
     pub fn load(path: &Path, repository: &RepositoryId, manifest: &ChunkId) -> Option<Self> {
+        let (file, header) = Self::open(path, repository)?;
+        (header.manifest == *manifest)
+            .then(|| Self::load_rest(file, &header))
+            .flatten()
+    }
+
+    /// Loads the table that was saved for this repository, whatever its manifest was. One that
+    /// cannot be read is none.
+    pub fn load_saved(path: &Path, repository: &RepositoryId) -> Option<SavedTable> {
+        let (file, header) = Self::open(path, repository)?;
+        Some(SavedTable {
+            table: Self::load_rest(file, &header)?,
+            manifest: header.manifest,
+        })
+    }
+
+    fn open(path: &Path, repository: &RepositoryId) -> Option<(File, Header)> {
         let mut file = File::open(path).ok()?;
-        let mut header = [0; HEADER];
-        file.read_exact(&mut header).ok()?;
-        let (identity, count) = header.split_last_chunk::<8>()?;
-        if identity != [&MAGIC[..], repository.as_bytes(), manifest.as_bytes()].concat() {
+        let mut bytes = [0; HEADER];
+        file.read_exact(&mut bytes).ok()?;
+        let (identity, rest) = bytes.split_first_chunk::<48>()?;
+        if *identity != *[&MAGIC[..], repository.as_bytes()].concat() {
             return None;
         }
-        let count = u64::from_le_bytes(*count);
-        let bytes = count.checked_mul(ENTRY as u64)?;
-        if bytes.checked_add(HEADER as u64 + 8)? != file.metadata().ok()?.len() {
-            return None;
-        }
+        let (manifest, count) = rest.split_first_chunk::<32>()?;
+        let count = u64::from_le_bytes(*count.first_chunk()?);
+        let len = count.checked_mul(ENTRY as u64)?;
+        let header = Header {
+            manifest: ChunkId::new(*manifest),
+            count,
+            bytes,
+        };
+        (len.checked_add(HEADER as u64 + 8)? == file.metadata().ok()?.len())
+            .then_some((file, header))
+    }
+
+    fn load_rest(mut file: File, header: &Header) -> Option<Self> {
         let mut table = Self::new();
-        table.reserve(usize::try_from(count).ok()?);
+        table.reserve(usize::try_from(header.count).ok()?);
         let mut hasher = XxHash64::with_seed(0);
-        std::hash::Hasher::write(&mut hasher, &header);
-        table.read_entries(&mut file, count, &mut hasher)?;
+        std::hash::Hasher::write(&mut hasher, &header.bytes);
+        table.read_entries(&mut file, header.count, &mut hasher)?;
         let mut checksum = [0; 8];
         file.read_exact(&mut checksum).ok()?;
         (u64::from_le_bytes(checksum) == hasher.finish()).then_some(table)

@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use twox_hash::XxHash64;
 
 use reader::Entry;
-pub use reader::{ChunkIds, FilesCache, Known};
+pub use reader::{ChunkIds, FilesCache, Kept, Known};
 pub use writer::FilesCacheWriter;
 
 const MAGIC: [u8; 16] = *b"FASTNESS FILES 1";

@@ -13,11 +13,12 @@ use fastness_sys::directory::HERE;
 
 use fastness_sys::stat::{self, FileKind};
 
+use super::ahead::{LookAhead, Sight};
 use super::big::BigFile;
 use super::crew::Crew;
 use super::entry::{
-    Directory, EntriesSlot, Entry, FileToRead, LinkedItem, NameList, Opened, OpenedSlot, ReadFile,
-    ReadyItem, SkippedInodes, WalkRoot,
+    Directory, EntriesSlot, Entry, FileToRead, LinkedItem, NameList, Opened, ReadFile,
+    SkippedInodes, WalkRoot,
 };
 use super::lister::{Lister, OpenRequest};
 use super::pending::{FurtherName, MOST_WAITING_BYTES, Pending};
@@ -47,22 +48,20 @@ struct Frame {
     ahead: VecDeque<EntriesSlot>,
     /// The next name that no run asked for covers.
     next_name: usize,
-    run: Vec<Option<Entry>>,
+    /// The run of entries where the walk stands.
+    sight: Sight,
     cursor: usize,
-    /// Where in the run to look for directories that are not asked for yet.
-    prefetch: usize,
 }
 
 impl Frame {
     /// Begins with the first run of names, already looked at.
-    fn new(directory: Arc<Directory>, status: Option<char>, first: Vec<Entry>) -> Self {
+    fn new(directory: Arc<Directory>, status: Option<char>, first: Sight) -> Self {
         Self {
             status,
             ahead: VecDeque::new(),
             next_name: directory.names.len().min(RUN_OF_NAMES),
-            run: first.into_iter().map(Some).collect(),
+            sight: first,
             cursor: 0,
-            prefetch: 0,
             directory,
         }
     }
@@ -75,7 +74,7 @@ pub struct Conductor<'w, 'env> {
     /// What joins the archive.
     pub pending: Pending<'env>,
     frames: Vec<Frame>,
-    opening: usize,
+    ahead: LookAhead<'w, 'env>,
     batch: Vec<FileToRead>,
     batch_bytes: u64,
     batch_slot: Arc<Slot<Vec<ReadFile>>>,
@@ -101,7 +100,7 @@ impl<'w, 'env> Conductor<'w, 'env> {
             lister,
             pending,
             frames: Vec::new(),
-            opening: 0,
+            ahead: LookAhead::new(crew, lister),
             batch: Vec::new(),
             batch_bytes: 0,
             batch_slot: Arc::default(),
@@ -135,8 +134,9 @@ impl<'w, 'env> Conductor<'w, 'env> {
                 skipped: self.skipped.clone(),
             }),
         });
-        if let Some(entry) = self.lister.root(&directory, &stat) {
-            self.frames.push(Frame::new(directory, None, vec![entry]));
+        if let Some(run) = self.lister.root(&directory, &stat) {
+            let frame = Frame::new(directory, None, Sight::new(run));
+            self.frames.push(frame);
             self.run()?;
         }
         // Having been here, the walk never comes back, even if the root is named twice.
@@ -219,7 +219,13 @@ impl<'w, 'env> Conductor<'w, 'env> {
     fn run(&mut self) -> Result<(), EngineError> {
         while let Some(frame) = self.frames.last_mut() {
             let index = frame.cursor;
-            match frame.run.get_mut(index).and_then(Option::take) {
+            match frame
+                .sight
+                .run
+                .entries
+                .get_mut(index)
+                .and_then(Option::take)
+            {
                 Some(entry) => {
                     frame.cursor += 1;
                     self.entry(entry)?;
@@ -264,9 +270,8 @@ impl<'w, 'env> Conductor<'w, 'env> {
             let entries = slot
                 .take(|| self.crew.failed())
                 .ok_or(EngineError::Abandoned)?;
-            frame.run = entries.into_iter().map(Some).collect();
+            frame.sight = Sight::new(entries);
             frame.cursor = 0;
-            frame.prefetch = 0;
             self.ask_for_runs();
             self.ask_for_directories();
             return Ok(());
@@ -302,47 +307,15 @@ impl<'w, 'env> Conductor<'w, 'env> {
 
     /// Lets workers open the directories that the walk comes to next.
     fn ask_for_directories(&mut self) {
-        let limit = 4 * self.crew.threads;
-        for depth in (0..self.frames.len()).rev() {
-            while self.opening < limit {
-                let Some(frame) = self.frames.get_mut(depth) else {
-                    return;
-                };
-                let at = frame.prefetch.max(frame.cursor);
-                let Some(entry) = frame.run.get_mut(at) else {
-                    break;
-                };
-                frame.prefetch = at + 1;
-                if let Some(Entry::Directory {
-                    index,
-                    stat,
-                    excluded,
-                    slot: asked @ None,
-                }) = entry
-                {
-                    let request = OpenRequest {
-                        parent: Arc::clone(&frame.directory),
-                        index: *index,
-                        stat: **stat,
-                        excluded: *excluded,
-                    };
-                    let slot = OpenedSlot::default();
-                    *asked = Some(Arc::clone(&slot));
-                    self.open(request, slot);
-                }
-            }
-            if self.opening >= limit {
-                return;
+        let mut frames = self.frames.iter_mut().rev();
+        if let Some(innermost) = frames.next() {
+            self.ahead.near(&innermost.directory, &mut innermost.sight);
+        }
+        for frame in frames {
+            if !self.ahead.far(&frame.directory, &mut frame.sight) {
+                break;
             }
         }
-    }
-
-    fn open(&mut self, request: OpenRequest, slot: OpenedSlot) {
-        self.opening += 1;
-        let lister = self.lister;
-        self.crew.spawn(Priority::Soon, move |_, _| {
-            slot.put(lister.open(&request));
-        });
     }
 
     fn entry(&mut self, entry: Entry) -> Result<(), EngineError> {
@@ -355,7 +328,7 @@ impl<'w, 'env> Conductor<'w, 'env> {
             Entry::Failed { index, error } => {
                 self.pending.failed(error, directory.path_of(index));
             }
-            Entry::Ready(item) => self.ready(&directory, *item)?,
+            Entry::Ready(place) => self.ready(place)?,
             Entry::Linked(item) => self.linked(&directory, *item)?,
             Entry::File {
                 index,
@@ -387,21 +360,18 @@ impl<'w, 'env> Conductor<'w, 'env> {
                 slot,
             } => {
                 let slot = slot.unwrap_or_else(|| {
-                    let slot = OpenedSlot::default();
-                    let request = OpenRequest {
+                    self.ahead.open(OpenRequest {
                         parent: Arc::clone(&directory),
                         index,
                         stat: *stat,
                         excluded,
-                    };
-                    self.open(request, Arc::clone(&slot));
-                    slot
+                    })
                 });
                 self.ask_for_directories();
                 let opened = slot
                     .take(|| self.crew.failed())
                     .ok_or(EngineError::Abandoned)?;
-                self.opening -= 1;
+                self.ahead.arrived();
                 self.enter(&directory.path_of(index), opened);
             }
         }
@@ -435,15 +405,27 @@ impl<'w, 'env> Conductor<'w, 'env> {
         }
     }
 
-    fn ready(&mut self, directory: &Directory, mut item: ReadyItem) -> Result<(), EngineError> {
+    /// Archives an object that needs no reading.
+    fn ready(&mut self, place: usize) -> Result<(), EngineError> {
+        let Some(Frame {
+            directory, sight, ..
+        }) = self.frames.last_mut()
+        else {
+            return Ok(());
+        };
+        let run = &mut sight.run;
+        let Some(item) = run.ready.get_mut(place) else {
+            return Ok(());
+        };
         let mut warnings = std::mem::take(&mut item.warnings);
         if item.content.is_none() && !warnings.is_empty() {
             let warnings = std::mem::take(&mut warnings);
             self.pending
                 .unread(warnings, &directory.path_of(item.index));
         }
-        if let Some(content) = &item.content {
-            self.pending.content(content)?;
+        if let Some((unchanged, chunks)) = &item.content {
+            let chunks = run.chunks.get(chunks.clone()).unwrap_or_default();
+            self.pending.content(unchanged, chunks)?;
         }
         if self.lister.options.list {
             self.pending
@@ -453,7 +435,8 @@ impl<'w, 'env> Conductor<'w, 'env> {
             self.pending
                 .unread(warnings, &directory.path_of(item.index));
         }
-        self.pending.item(self.crew, &item.encoded);
+        let encoded = run.encoded.get(item.encoded.clone()).unwrap_or_default();
+        self.pending.item(self.crew, encoded);
         Ok(())
     }
 
@@ -483,8 +466,8 @@ impl<'w, 'env> Conductor<'w, 'env> {
         };
         if !self.linked_inodes.insert(inode) {
             // The content is counted with the first name.
-            if let Some(content) = linked.unchanged.take() {
-                let ids = content.chunks.iter().map(|chunk| chunk.id);
+            if let Some((_, chunks)) = linked.unchanged.take() {
+                let ids = chunks.iter().map(|chunk| chunk.id);
                 self.crew
                     .store
                     .claims
@@ -494,11 +477,11 @@ impl<'w, 'env> Conductor<'w, 'env> {
             return Ok(());
         }
         linked.item.hardlink_master = Some(true);
-        if let Some(content) = linked.unchanged.take() {
-            self.pending.content(&content)?;
-            let sizes = content.chunks.iter().map(|chunk| u64::from(chunk.size));
+        if let Some((unchanged, chunks)) = linked.unchanged.take() {
+            self.pending.content(&unchanged, &chunks)?;
+            let sizes = chunks.iter().map(|chunk| u64::from(chunk.size));
             linked.item.size = Some(sizes.sum());
-            linked.item.chunks = Some(content.chunks);
+            linked.item.chunks = Some(chunks);
         } else if linked.stat.kind() == FileKind::Regular {
             self.read(file);
             return Ok(());

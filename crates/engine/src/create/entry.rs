@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -10,9 +11,10 @@ use fastness_sys::directory::Listing;
 use fastness_sys::stat::Stat;
 
 use super::Root;
+use super::ahead::Sight;
 use super::stages::StoredChunk;
 use crate::attributes::XattrWarning;
-use crate::cache::files::FileKey;
+use crate::cache::files::{FileKey, Kept};
 use crate::error::SourceError;
 use crate::tasks::Slot;
 
@@ -84,13 +86,29 @@ pub struct Opened {
     /// Its entries; none when they are not to be looked at.
     pub entries: Option<Arc<Directory>>,
     /// The first of the entries, already looked at.
-    pub first: Vec<Entry>,
+    pub first: Sight,
+}
+
+/// Some entries of a directory that were looked at.
+///
+/// What is ready lies together in few buffers: entries are made by one thread and taken by
+/// another, and many small allocations would make them wait for each other.
+#[derive(Debug, Default)]
+pub struct Run {
+    /// The entries in their order; none in place of one that was taken.
+    pub entries: Vec<Option<Entry>>,
+    /// Those that are ready.
+    pub ready: Vec<ReadyItem>,
+    /// Their items, encoded.
+    pub encoded: Vec<u8>,
+    /// Their chunks, with a reference counted for each.
+    pub chunks: Vec<ChunkRef>,
 }
 
 /// Where the result of opening a directory arrives.
 pub type OpenedSlot = Arc<Slot<Result<Opened, SourceError>>>;
 /// Where a run of entries arrives.
-pub type EntriesSlot = Arc<Slot<Vec<Entry>>>;
+pub type EntriesSlot = Arc<Slot<Run>>;
 
 /// One name in a directory. `index` counts in [`Directory::names`].
 #[derive(Debug)]
@@ -111,8 +129,8 @@ pub enum Entry {
         /// Where its contents arrive, once asked for.
         slot: Option<OpenedSlot>,
     },
-    /// An object that needs no reading: its encoded item.
-    Ready(Box<ReadyItem>),
+    /// An object that needs no reading, by its place in [`Run::ready`].
+    Ready(usize),
     /// A regular file, or special file to be read, that is to be read.
     File {
         /// Which name.
@@ -149,23 +167,24 @@ pub struct ReadyItem {
     pub index: usize,
     /// Status letter.
     pub status: char,
-    /// The encoded item.
-    pub encoded: Vec<u8>,
+    /// Where in [`Run::encoded`] its item is.
+    pub encoded: Range<usize>,
     /// Extended attributes that could not be read.
     pub warnings: Vec<XattrWarning>,
-    /// Present for regular files.
-    pub content: Option<ReadyContent>,
+    /// For regular files, which are unchanged: how they are known, and where in [`Run::chunks`]
+    /// their chunks are.
+    pub content: Option<(Unchanged, Range<usize>)>,
 }
 
-/// The content of an unchanged file.
+/// How the files cache knows an unchanged file.
 #[derive(Debug)]
-pub struct ReadyContent {
-    /// How the files cache knows it.
+pub struct Unchanged {
+    /// Under which key.
     pub key: FileKey,
-    /// What the files cache is to remember.
+    /// What is to be remembered.
     pub stamp: FileStamp,
-    /// Its chunks, each with a reference counted for this file.
-    pub chunks: Vec<ChunkRef>,
+    /// The record, if it says just that.
+    pub kept: Option<Kept>,
 }
 
 /// What tells that a file is the same as before.
@@ -192,8 +211,9 @@ pub struct LinkedItem {
     pub warnings: Vec<XattrWarning>,
     /// Status letter if it is no further name of something archived before.
     pub status: char,
-    /// Content of a regular file that is unchanged.
-    pub unchanged: Option<ReadyContent>,
+    /// For a regular file that is unchanged: how it is known, and its chunks with a reference
+    /// counted for each.
+    pub unchanged: Option<(Unchanged, Vec<ChunkRef>)>,
     /// For regular files: how the files cache knows it, and whether it knew it.
     pub key: Option<FileKey>,
     /// Whether the files cache knew it with other attributes.

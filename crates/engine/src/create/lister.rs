@@ -11,15 +11,16 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use fastness_format::item::Item;
+use fastness_format::item::{ChunkRef, Item};
 use fastness_sys::directory::{self, DirectoryReader, Listing, Order};
 use fastness_sys::file;
 use fastness_sys::stat::{self, FileKind, Stat};
 
+use super::ahead::Sight;
 use super::claims::Claims;
 use super::conductor::{RUN_OF_NAMES, join};
 use super::entry::{
-    Directory, Entry, FileStamp, LinkedItem, NameList, Opened, ReadyContent, ReadyItem, WalkRoot,
+    Directory, Entry, FileStamp, LinkedItem, NameList, Opened, ReadyItem, Run, Unchanged, WalkRoot,
 };
 use super::read::Cutter;
 use super::{CreateOptions, FileChunker};
@@ -86,8 +87,11 @@ impl<'a> Lister<'a> {
     ///
     /// # Errors
     /// When it cannot be looked at.
-    pub fn root(&self, directory: &Arc<Directory>, stat: &Stat) -> Option<Entry> {
-        self.entry(directory, 0, Some(*stat))
+    pub fn root(&self, directory: &Arc<Directory>, stat: &Stat) -> Option<Run> {
+        let mut run = Run::default();
+        let entry = self.entry(directory, 0, Some(*stat), &mut run)?;
+        run.entries.push(Some(entry));
+        Some(run)
     }
 
     /// Opens a directory, collects its metadata and looks at the first of its entries.
@@ -135,7 +139,7 @@ impl<'a> Lister<'a> {
                 _ => status,
             },
             warnings,
-            first: self.look_at(&entries, first),
+            first: Sight::new(self.look_at(&entries, first)),
             entries: Some(entries),
         })
     }
@@ -163,14 +167,27 @@ impl<'a> Lister<'a> {
     }
 
     /// Looks at some of the entries of a directory.
-    pub fn look_at(&self, directory: &Arc<Directory>, names: Range<usize>) -> Vec<Entry> {
-        names
-            .filter_map(|index| self.entry(directory, index, None))
-            .collect()
+    pub fn look_at(&self, directory: &Arc<Directory>, names: Range<usize>) -> Run {
+        let mut run = Run {
+            entries: Vec::with_capacity(names.len()),
+            ..Run::default()
+        };
+        for index in names {
+            if let Some(entry) = self.entry(directory, index, None, &mut run) {
+                run.entries.push(Some(entry));
+            }
+        }
+        run
     }
 
     /// Looks at one entry. None for what is passed over in silence.
-    fn entry(&self, directory: &Arc<Directory>, index: usize, stat: Option<Stat>) -> Option<Entry> {
+    fn entry(
+        &self,
+        directory: &Arc<Directory>,
+        index: usize,
+        stat: Option<Stat>,
+        run: &mut Run,
+    ) -> Option<Entry> {
         let path = directory.path_of(index);
         let decision = self.options.patterns.check(&path);
         if !decision.included && !decision.recurse {
@@ -199,7 +216,7 @@ impl<'a> Lister<'a> {
                 slot: None,
             });
         }
-        self.object(directory, index, path, stat)
+        self.object(directory, index, path, stat, run)
     }
 
     fn stat(&self, directory: &Directory, index: usize) -> Result<Stat, SourceError> {
@@ -214,6 +231,7 @@ impl<'a> Lister<'a> {
         index: usize,
         path: Vec<u8>,
         stat: Stat,
+        run: &mut Run,
     ) -> Option<Entry> {
         if let Some(entry) = self.special(directory, index, &path, &stat) {
             return Some(entry);
@@ -232,41 +250,55 @@ impl<'a> Lister<'a> {
         let Some(archived_path) = directory.root.root.stored_path(&path) else {
             return Some(Entry::Excluded { index });
         };
-        let (key, unchanged, known) = if stat.kind() == FileKind::Regular {
-            self.remembered(&path, &stat)
-        } else {
-            (None, None, false)
+        let (key, remembered) = match stat.kind() {
+            FileKind::Regular => self.remembered(&path, &stat),
+            _ => (None, Known::No),
         };
+        let known = !matches!(remembered, Known::No);
         let linked = stat.links > 1 && stat.kind().is_hardlinkable();
-        if stat.kind() == FileKind::Regular && !linked && unchanged.is_none() {
-            return Some(Entry::File {
-                index,
-                stat: Box::new(stat),
-                key,
-                known,
-            });
+        let to_read = |key| Entry::File {
+            index,
+            stat: Box::new(stat),
+            key,
+            known,
+        };
+        let is_unchanged = matches!(remembered, Known::Unchanged(..));
+        if stat.kind() == FileKind::Regular && !linked && !is_unchanged {
+            return Some(to_read(key));
         }
         let (item, warnings) = match self.item(directory, index, archived_path, &stat) {
             Ok(collected) => collected,
             Err(error) => return Some(Entry::Failed { index, error }),
         };
+        let first = run.chunks.len();
+        let unchanged = key.and_then(|key| self.unchanged(key, &stat, remembered, &mut run.chunks));
+        if is_unchanged && !linked && unchanged.is_none() {
+            return Some(to_read(key));
+        }
         let status = if unchanged.is_some() { 'U' } else { status };
         if linked {
+            let chunks = run.chunks.split_off(first);
             return Some(Entry::Linked(Box::new(LinkedItem {
                 index,
                 stat,
                 item,
                 warnings,
                 status,
-                unchanged,
+                unchanged: unchanged.map(|unchanged| (unchanged, chunks)),
                 key,
                 known,
             })));
         }
-        Some(Entry::Ready(Box::new(ReadyItem {
+        let content = unchanged.map(|unchanged| (unchanged, first..run.chunks.len()));
+        let encoded = ready(item, content.as_ref().map(|_| first), run);
+        run.ready.push(ReadyItem {
+            index,
+            status,
+            encoded,
             warnings,
-            ..ready(index, status, item, unchanged)
-        })))
+            content,
+        });
+        Some(Entry::Ready(run.ready.len() - 1))
     }
 
     /// A device or fifo whose content is wanted, perhaps behind a symlink.
@@ -326,31 +358,38 @@ impl<'a> Lister<'a> {
         Ok((item, warnings))
     }
 
-    /// Asks the files cache: the key of the file, its content if it is unchanged and still in the
-    /// repository, and whether the cache knew it otherwise.
-    fn remembered(
-        &self,
-        path: &[u8],
-        stat: &Stat,
-    ) -> (Option<FileKey>, Option<ReadyContent>, bool) {
+    /// Asks the files cache for a file and how it knows it. The chunks of an unchanged file are
+    /// needed next.
+    fn remembered(&self, path: &[u8], stat: &Stat) -> (Option<FileKey>, Known<'a>) {
         if !self.files.mode().is_enabled() {
-            return (None, None, false);
+            return (None, Known::No);
         }
         let key = FileKey::new(&join(self.cwd, path));
         let stamp = self.stamp(stat);
         let known = self
             .files
             .look_up(&key, stamp.inode, stamp.size, stamp.changed);
-        let ids = match known {
-            Known::Unchanged(ids) => ids,
-            Known::Changed => return (Some(key), None, true),
-            Known::No => return (Some(key), None, false),
+        if let Known::Unchanged(ids, _) = &known {
+            self.claims.table.prefetch(ids.clone());
+        }
+        (Some(key), known)
+    }
+
+    /// Counts the references of an unchanged file and appends its chunks; none when one was lost:
+    /// then the file is read as if it were modified.
+    fn unchanged(
+        &self,
+        key: FileKey,
+        stat: &Stat,
+        known: Known<'_>,
+        chunks: &mut Vec<ChunkRef>,
+    ) -> Option<Unchanged> {
+        let Known::Unchanged(ids, kept) = known else {
+            return None;
         };
-        let mut chunks = Vec::with_capacity(ids.size_hint().0);
-        // A chunk may be lost: then the file is read as if it were modified.
-        let complete = self.claims.table.reference_all(ids, &mut chunks);
-        let content = complete.then_some(ReadyContent { key, stamp, chunks });
-        (Some(key), content, true)
+        let stamp = self.stamp(stat);
+        let complete = self.claims.table.reference_all(ids, chunks);
+        complete.then_some(Unchanged { key, stamp, kept })
     }
 
     /// What the files cache compares.
@@ -395,27 +434,20 @@ fn list(fd: BorrowedFd<'_>) -> Result<Listing, SourceError> {
     Ok(listing)
 }
 
-fn ready(index: usize, status: char, mut item: Item, content: Option<ReadyContent>) -> ReadyItem {
+/// Encodes an item that needs no reading, with the chunks of the run from `first` on if it has
+/// content, and returns where it is.
+fn ready(mut item: Item, first: Option<usize>, run: &mut Run) -> Range<usize> {
     if item.mode & 0o170_000 != 0o120_000 {
         item.hardlink_master = Some(false);
     }
-    if let Some(content) = &content {
-        item.size = Some(
-            content
-                .chunks
-                .iter()
-                .map(|chunk| u64::from(chunk.size))
-                .sum(),
-        );
-        item.chunks = Some(content.chunks.clone());
+    if let Some(first) = first {
+        let chunks = run.chunks.get(first..).unwrap_or_default();
+        item.size = Some(chunks.iter().map(|chunk| u64::from(chunk.size)).sum());
+        item.chunks = Some(chunks.to_vec());
     }
-    ReadyItem {
-        index,
-        status,
-        encoded: encode(&item),
-        warnings: Vec::new(),
-        content,
-    }
+    let start = run.encoded.len();
+    item.encode(&mut run.encoded);
+    start..run.encoded.len()
 }
 
 fn encode(item: &Item) -> Vec<u8> {

@@ -4,6 +4,7 @@
 //! fills in their holes), `stages` take chunks to sealed objects, `crew` is the threads, `pending`
 //! puts everything into order again, `items` is the item stream. See `crew` for how they hang together.
 
+mod ahead;
 mod big;
 mod claims;
 mod conductor;

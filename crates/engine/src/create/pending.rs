@@ -12,7 +12,7 @@ use fastness_format::item::{ChunkRef, Item};
 
 use super::big::BigFile;
 use super::crew::Crew;
-use super::entry::{FileStamp, FileToRead, LinkedItem, ReadFile, ReadyContent};
+use super::entry::{FileStamp, FileToRead, LinkedItem, ReadFile, Unchanged};
 use super::items::ItemStream;
 use super::lister::Lister;
 use super::read::read_batch;
@@ -142,9 +142,17 @@ impl<'a> Pending<'a> {
     }
 
     /// Accepts the content of an unchanged file, whose item is appended besides.
-    pub fn content(&mut self, content: &ReadyContent) -> Result<(), EngineError> {
-        self.count(content.chunks.iter().map(|chunk| (chunk, false)));
-        self.remember(&content.key, content.stamp, &content.chunks)
+    pub fn content(
+        &mut self,
+        unchanged: &Unchanged,
+        chunks: &[ChunkRef],
+    ) -> Result<(), EngineError> {
+        self.count(chunks.iter().map(|chunk| (chunk, false)));
+        let Unchanged { key, stamp, kept } = unchanged;
+        match (kept, &mut self.remember) {
+            (Some(kept), Some(files)) => files.keep(key, *kept).map_err(EngineError::FilesCache),
+            _ => self.remember(key, *stamp, chunks),
+        }
     }
 
     fn remember(

@@ -4,6 +4,7 @@
 //! manifest that names it, then the commit; afterwards the client's own state. A crash before the
 //! commit leaves the repository as it was, a crash after it leaves caches that are seen to be old.
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -68,8 +69,8 @@ struct Walked {
     remember: Option<FilesCacheWriter>,
 }
 
-/// Makes an archive and commits it. The second value is the files cache of the next run, to be
-/// finished now that the commit is done.
+/// Makes an archive and commits it. The second value tells whether the files cache of the next run
+/// could be written; without one it just takes longer.
 ///
 /// # Errors
 /// When the archive exists, or the operation failed; then nothing of it is committed but
@@ -80,7 +81,7 @@ pub fn create(
     options: &CreateOptions,
     world: World<'_>,
     monitor: &dyn Monitor,
-) -> Result<(CreateReport, Option<FilesCacheWriter>), EngineError> {
+) -> Result<(CreateReport, io::Result<()>), EngineError> {
     if session
         .catalogue
         .manifest
@@ -131,7 +132,7 @@ pub fn create(
     let compression = &options.compression;
     let stored = catalogue.put_archive(repository, state.chunks, world, compression, &metadata)?;
     catalogue.write(repository, world, compression)?;
-    repository.commit(None)?;
+    let remembered = commit_and_remember(repository, walked.remember)?;
     Ok((
         CreateReport {
             id: stored.id,
@@ -139,8 +140,27 @@ pub fn create(
             stored_metadata_bytes: stored.csize.into(),
             stats: walked.stats,
         },
-        walked.remember,
+        remembered,
     ))
+}
+
+/// Commits, and meanwhile completes the files cache. Should the commit fail, it names chunks that
+/// are not there, which the next run asks for anyway.
+fn commit_and_remember(
+    repository: &mut dyn Repository,
+    remember: Option<FilesCacheWriter>,
+) -> Result<io::Result<()>, EngineError> {
+    std::thread::scope(|scope| {
+        let finishing = remember.map(|writer| scope.spawn(|| writer.finish()));
+        let committed = repository.commit(None);
+        let finished = finishing.map(|thread| thread.join());
+        committed?;
+        match finished {
+            Some(Ok(written)) => Ok(written),
+            Some(Err(_)) => Err(EngineError::WorkerDied),
+            None => Ok(Ok(())),
+        }
+    })
 }
 
 /// Walks and shows what [`create`] would archive. No repository, key or cache is needed for that.

@@ -93,13 +93,13 @@ fn in_session(
     let (world, monitor) = (crate::world::real(), context.reporter.as_ref());
     let made = make_archive(&mut opened.session, state, options, world, monitor);
     drop(watch);
-    let (report, remember) = match (made, failure) {
+    let (report, remembered) = match (made, failure) {
         (Err(_), Some(failure)) => return Err(failure),
         (made, _) => made?,
     };
     context.remember(opened)?;
     context.save_chunks(opened, &chunks);
-    context.finish_files_cache(remember);
+    context.tell_files_cache(mode, remembered);
     let tables = Tables {
         stats: arguments.stats,
         quick_stats: arguments.quick_stats,

@@ -33,7 +33,14 @@ pub enum Known<'a> {
     /// It was another when last seen.
     Changed,
     /// It is the same; if these chunks are still there it need not be read.
-    Unchanged(ChunkIds<'a>),
+    Unchanged(ChunkIds<'a>, Option<Kept>),
+}
+
+/// Where the record of a file is that the next generation can take over as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    pub(super) offset: usize,
+    pub(super) end: usize,
 }
 
 /// The ids of a file's chunks, in order.
@@ -116,7 +123,14 @@ impl FilesCache {
         match self.find(key) {
             None => Known::No,
             Some(entry) if self.mode.is_unchanged(&entry, inode, size, changed) => {
-                Known::Unchanged(ChunkIds(entry.ids.iter()))
+                let same = (0, inode, size, changed);
+                let kept = Kept {
+                    offset: entry.offset,
+                    end: entry.end,
+                };
+                let kept = Some(kept)
+                    .filter(|_| (entry.age, entry.inode, entry.size, entry.changed) == same);
+                Known::Unchanged(ChunkIds(entry.ids.iter()), kept)
             }
             Some(_) => Known::Changed,
         }
@@ -150,6 +164,19 @@ impl FilesCache {
         None
     }
 
+    /// Returns the bytes of a record that was found to be whole.
+    pub(super) fn bytes_of(&self, kept: Kept) -> Option<&[u8]> {
+        let records = self.map.as_deref()?.get(HEADER..HEADER + self.records)?;
+        records.get(kept.offset..kept.end)
+    }
+
+    /// Returns where the record ends that begins at an offset and was found to be whole before.
+    pub(super) fn end_of(&self, offset: usize) -> Option<usize> {
+        let records = self.map.as_deref()?.get(HEADER..HEADER + self.records)?;
+        let (head, _) = records.get(offset..)?.split_first_chunk::<RECORD>()?;
+        Some(offset + RECORD + chunks_of(head) * 32)
+    }
+
     /// Returns the record at an offset, as [`read_record`] does.
     pub(super) fn entry_at(&self, offset: usize, wanted: Option<&FileKey>) -> Option<Entry<'_>> {
         let records = self.map.as_deref()?.get(HEADER..HEADER + self.records)?;
@@ -171,9 +198,8 @@ pub(super) fn read_record<'a>(
     if wanted.is_some_and(|wanted| wanted.0 != *key) {
         return None;
     }
-    let [age, low, middle, high] = *info;
-    let count = u32::from_le_bytes([low, middle, high, 0]) as usize;
-    let (ids, _) = rest.split_at_checked(count * 32)?;
+    let [age, ..] = *info;
+    let (ids, _) = rest.split_at_checked(chunks_of(head) * 32)?;
     let end = RECORD + ids.len();
     if checksum(record.get(4..end)?) != u32::from_le_bytes(*stored) {
         return None;
@@ -191,6 +217,12 @@ pub(super) fn read_record<'a>(
         end: offset + end,
         offset,
     })
+}
+
+/// The number of chunks that a record says it has.
+fn chunks_of(head: &[u8; RECORD]) -> usize {
+    let [_, _, _, _, _, low, middle, high, ..] = *head;
+    u32::from_le_bytes([low, middle, high, 0]) as usize
 }
 
 /// The slot where the search for a key begins.

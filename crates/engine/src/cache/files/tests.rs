@@ -68,7 +68,7 @@ fn ids(file: u32) -> Vec<ChunkId> {
 fn ids_of(cache: &FilesCache, file: u32, time: i64) -> Option<Vec<ChunkId>> {
     let number = u64::from(file);
     match cache.look_up(&key(file), number, number * 10, time) {
-        Known::Unchanged(ids) => Some(ids.collect()),
+        Known::Unchanged(ids, _) => Some(ids.collect()),
         Known::No | Known::Changed => None,
     }
 }
@@ -123,6 +123,32 @@ fn what_counts_as_changed_depends_on_the_mode() {
     let mode: FilesCacheMode = "mtime,size".parse().unwrap();
     assert_eq!(mode.changed(1, 2), 2);
     assert_eq!(FilesCacheMode::default().changed(1, 2), 1);
+}
+
+#[test]
+fn a_record_is_taken_over_only_when_it_says_the_same() {
+    let mut run = Run::new();
+    run.mode = "ctime,size".parse().unwrap();
+    run.see([(1, 100), (2, 100), (3, 100), (9, 200)]);
+    let cache = run.open();
+    let kept = |file: u32, inode| match cache.look_up(&key(file), inode, u64::from(file) * 10, 100)
+    {
+        Known::Unchanged(_, kept) => kept,
+        Known::No | Known::Changed => panic!("file {file} is not known"),
+    };
+    assert_eq!(kept(2, 77), None, "the inode is another");
+    let mut writer = run.writer();
+    for file in [3, 1] {
+        let kept = kept(file, u64::from(file)).unwrap();
+        writer.keep(&key(file), kept).unwrap();
+    }
+    writer.finish().unwrap();
+    assert!((1..4).all(|file| run.knows(file, 100)));
+    let Known::Unchanged(_, aged) = run.open().look_up(&key(2), 2, 20, 100) else {
+        panic!("file 2 is not known");
+    };
+    assert_eq!(aged, None, "it was not seen in the run before");
+    assert_eq!(entries(&run.path), 3);
 }
 
 #[test]
@@ -218,7 +244,7 @@ fn a_new_inode_number_is_learned_when_it_does_not_count() {
     run.mode = FilesCacheMode::default();
     assert!(matches!(
         run.open().look_up(&key(1), 777, 10, 100),
-        Known::Unchanged(_)
+        Known::Unchanged(..)
     ));
 }
 

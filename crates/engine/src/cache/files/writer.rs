@@ -13,7 +13,7 @@ use fastness_format::id::{ChunkId, RepositoryId};
 use fastness_sys::memory::MappedFile;
 use twox_hash::XxHash64;
 
-use super::reader::{home, read_record};
+use super::reader::{Kept, home, read_record};
 use super::{
     DEAD, Entry, FileKey, FilesCache, HEADER, MAGIC, MAX_CHUNKS, RECORD, SLOT, UNIT, checksum,
 };
@@ -113,6 +113,19 @@ impl FilesCacheWriter {
         result
     }
 
+    /// Remembers a file that was found unchanged, by the record that [`FilesCache::look_up`] found.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn keep(&mut self, key: &FileKey, kept: Kept) -> io::Result<()> {
+        self.mark_seen(kept.offset);
+        let old = Arc::clone(&self.old);
+        match old.bytes_of(kept) {
+            Some(record) => self.append_record(key, record),
+            None => Ok(()),
+        }
+    }
+
     fn mark_seen(&mut self, offset: usize) {
         let unit = offset / UNIT;
         if let Some(word) = self.seen.get_mut(unit / 64) {
@@ -127,14 +140,21 @@ impl FilesCacheWriter {
     }
 
     fn append(&mut self, entry: &Entry<'_>) -> io::Result<()> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        encode_record(entry, &mut buffer);
+        let result = self.append_record(&entry.key, &buffer);
+        self.buffer = buffer;
+        result
+    }
+
+    fn append_record(&mut self, key: &FileKey, record: &[u8]) -> io::Result<()> {
         // A place is 32 bits: 64 GiB of records, for more than half a billion files.
         let Ok(place) = u32::try_from(self.written / UNIT + 1) else {
             return Ok(());
         };
-        encode_record(entry, &mut self.buffer);
-        self.file.write(&self.buffer)?;
-        self.written += self.buffer.len();
-        self.places.push((entry.key.tag(), place));
+        self.file.write(record)?;
+        self.written += record.len();
+        self.places.push((key.tag(), place));
         Ok(())
     }
 
@@ -169,7 +189,7 @@ impl FilesCacheWriter {
 
     /// Completes the generation and puts it in the place of the old one.
     ///
-    /// To be called when the archive is committed: the chunks named here must be there.
+    /// Whether the chunks named in it are there is asked again when it is used.
     ///
     /// # Errors
     /// When the file cannot be written; the old one stays then.
@@ -224,18 +244,22 @@ impl FilesCacheWriter {
     fn carry_over(&mut self) -> io::Result<()> {
         let old = Arc::clone(&self.old);
         let mut offset = 0;
-        while let Some(entry) = old.entry_at(offset, None) {
+        loop {
+            if self.was_seen(offset)
+                && let Some(end) = old.end_of(offset)
+            {
+                offset = end;
+                continue;
+            }
+            let Some(entry) = old.entry_at(offset, None) else {
+                return Ok(());
+            };
             offset = entry.end;
             let age = entry.age.saturating_add(1);
-            if entry.age != DEAD
-                && age != DEAD
-                && u32::from(age) < self.ttl
-                && !self.was_seen(entry.offset)
-            {
+            if entry.age != DEAD && age != DEAD && u32::from(age) < self.ttl {
                 self.append(&Entry { age, ..entry })?;
             }
         }
-        Ok(())
     }
 
     /// Appends the index and returns the number of its slots.
