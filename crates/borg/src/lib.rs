@@ -57,49 +57,104 @@ pub const BORG_VERSION: &str = "1.4.5";
 /// Runs the command line given, whose first word is the program's name, and returns how it ended.
 pub fn run(command_line: &[OsString], mut streams: Streams, environment: &Environment) -> ExitCode {
     let arguments = command_line.get(1..).unwrap_or_default();
+    let (entry, mut action) = match read(arguments, &mut streams) {
+        Ok(found) => found,
+        Err(code) => return code,
+    };
+    if action.is_server()
+        && let Some(command) = environment.text("SSH_ORIGINAL_COMMAND")
+        && let Err(code) = follow_client(action.as_mut(), &command, &mut streams, environment)
+    {
+        return code;
+    }
+    match prepare(entry, action.as_mut(), environment) {
+        Ok(warnings) => carry_out(entry, action, &warnings, command_line, streams, environment),
+        Err(error) => refuse(entry, &error, &mut streams, environment),
+    }
+}
+
+/// Finds the command in the arguments. What needs no command to be run is done here, and gives the
+/// exit code.
+fn read(
+    arguments: &[OsString],
+    streams: &mut Streams,
+) -> Result<(&'static Entry, Box<dyn Action>), ExitCode> {
     for warning in deprecations(arguments) {
-        say(&mut streams, &format!("{warning}\n"));
+        say(streams, &format!("{warning}\n"));
     }
     let (entry, arguments) = match options::understand(arguments, &commands::words()) {
-        Invocation::Version => return print(streams, &format!("borg {BORG_VERSION}\n")),
+        Invocation::Version => return Err(print(streams, &format!("borg {BORG_VERSION}\n"))),
         Invocation::Overview(group) => {
-            return print(streams, &commands::help::overview(group.as_deref()));
+            return Err(print(streams, &commands::help::overview(group.as_deref())));
         }
         Invocation::Misunderstood(reason) => {
             let usage = "Usage: borg [OPTIONS] <COMMAND> ...";
-            say(&mut streams, &format!("{usage}\nborg: error: {reason}\n"));
-            return ExitCode::ERROR;
+            say(streams, &format!("{usage}\nborg: error: {reason}\n"));
+            return Err(ExitCode::ERROR);
         }
         Invocation::Command { index, arguments } => match COMMANDS.get(index) {
             Some(entry) => (entry, arguments),
-            None => return ExitCode::ERROR,
+            None => return Err(ExitCode::ERROR),
         },
     };
-    let mut action = match parse(entry, &arguments) {
-        Ok(action) => action,
+    match parse(entry, &arguments) {
+        Ok(action) => Ok((entry, action)),
         Err(error) if error.use_stderr() => {
             let text = parser_message(entry, &error);
-            say(&mut streams, &text);
-            return ExitCode::ERROR;
+            say(streams, &text);
+            Err(ExitCode::ERROR)
         }
         Err(help) => {
-            return print(
-                streams,
-                &format!("{}\n", help.render().to_string().trim_end()),
-            );
-        }
-    };
-    match prepare(entry, action.as_mut(), environment) {
-        Ok(warnings) => carry_out(entry, action, &warnings, command_line, streams, environment),
-        Err(error) => {
-            let text = match error.msgid.as_str() {
-                CommandError::USAGE => usage_message(entry, &error.message),
-                _ => format!("{error}\n"),
-            };
-            say(&mut streams, &text);
-            error.exit_code(environment.scheme)
+            let text = help.render().to_string();
+            Err(print(streams, &format!("{}\n", text.trim_end())))
         }
     }
+}
+
+/// Takes from the command that a client of sshd wanted to run, in place of which this server was
+/// started, the little that the client may decide: how much is logged, and how long a lock is
+/// waited for. A command that is none of Borg's ends the connection, as with Borg; another one
+/// than `serve` means nothing.
+fn follow_client(
+    server: &mut dyn Action,
+    command: &str,
+    streams: &mut Streams,
+    environment: &Environment,
+) -> Result<(), ExitCode> {
+    let Some(words) = shlex::split(command) else {
+        say(streams, "SSH_ORIGINAL_COMMAND: No closing quotation\n");
+        return Err(ExitCode::ERROR);
+    };
+    let mut words = words
+        .iter()
+        .skip_while(|word| word.contains('='))
+        .skip(1)
+        .map(OsString::from)
+        .peekable();
+    // The name under which this program has Borg's command line, when it is no link.
+    words.next_if(|word| word == "borg");
+    let (entry, mut client) = read(&words.collect::<Vec<_>>(), streams)?;
+    prepare(entry, client.as_mut(), environment)
+        .map_err(|error| refuse(entry, &error, streams, environment))?;
+    if client.is_server() {
+        server.follow(client.common());
+    }
+    Ok(())
+}
+
+/// Says why a command is not run.
+fn refuse(
+    entry: &Entry,
+    error: &CommandError,
+    streams: &mut Streams,
+    environment: &Environment,
+) -> ExitCode {
+    let text = match error.msgid.as_str() {
+        CommandError::USAGE => usage_message(entry, &error.message),
+        _ => format!("{error}\n"),
+    };
+    say(streams, &text);
+    error.exit_code(environment.scheme)
 }
 
 fn parse(entry: &Entry, arguments: &[OsString]) -> Result<Box<dyn Action>, clap::Error> {
@@ -141,10 +196,11 @@ fn carry_out(
     let settings = LogSettings {
         level: common.level(),
         json: common.log_json,
+        marked: action.is_server(),
         topics: common.topics(),
         list: outputs.list,
         stats: outputs.stats,
-        progress: common.progress,
+        progress: common.progress || action.is_server(),
         columns: streams.stderr_columns,
     };
     let log = Log::new(settings, streams.stderr, world::seconds_since_1970);
@@ -222,7 +278,7 @@ fn report(entry: &Entry, error: &CommandError, reporter: &Reporter) {
         &error.message,
         Some(&error.msgid),
     );
-    let person = log.settings().columns.is_some() && !log.settings().json;
+    let person = log.settings().columns.is_some() && !log.is_json();
     if let (true, Some(hint)) = (person, &error.hint) {
         log.write(&format!("hint: {hint}"), "\n");
     }
@@ -316,7 +372,7 @@ fn argument_name(entry: &Entry, text: &str) -> String {
     }
 }
 
-fn print(mut streams: Streams, text: &str) -> ExitCode {
+fn print(streams: &mut Streams, text: &str) -> ExitCode {
     let result = streams
         .stdout
         .write_all(text.as_bytes())
@@ -325,7 +381,7 @@ fn print(mut streams: Streams, text: &str) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let error = context::stdout_failed(&error);
-            say(&mut streams, &format!("{error}\n"));
+            say(streams, &format!("{error}\n"));
             ExitCode::ERROR
         }
     }

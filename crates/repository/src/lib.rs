@@ -4,11 +4,13 @@
 //! durable together at a commit; after a crash the last commit is what there is. It knows nothing
 //! of keys, items or archives: what it stores is opaque to it.
 //!
-//! [`Repository`] is the interface, [`local`] the store on a file system of this machine.
+//! [`Repository`] is the interface, [`local`] the store on a file system of this machine, [`remote`]
+//! serves it to others.
 
 pub mod error;
 pub mod local;
 pub mod monitor;
+pub mod remote;
 mod storage;
 
 use std::sync::Arc;

@@ -23,6 +23,7 @@ pub mod list;
 pub mod prune;
 pub mod recreate;
 pub mod rename;
+pub mod serve;
 pub mod upgrade;
 pub mod version;
 pub mod with_lock;
@@ -65,6 +66,15 @@ pub trait Action {
     fn texts_with_placeholders(&mut self) -> Vec<&mut String> {
         Vec::new()
     }
+
+    /// Tells whether a client reads stderr, and wants progress there.
+    fn is_server(&self) -> bool {
+        false
+    }
+
+    /// Takes over what a client may decide that asked for this command, in place of which a
+    /// command fixed by the administrator runs.
+    fn follow(&mut self, _client: &CommonOptions) {}
 
     /// Does it.
     ///
@@ -186,6 +196,7 @@ pub static COMMANDS: &[Entry] = &[
     Entry::new::<prune::Prune>(&["prune"]),
     Entry::new::<recreate::Recreate>(&["recreate"]),
     Entry::new::<rename::Rename>(&["rename"]),
+    Entry::new::<serve::Serve>(&["serve"]),
     Entry::new::<upgrade::Upgrade>(&["upgrade"]),
     Entry::new::<version::Version>(&["version"]),
     Entry::new::<with_lock::WithLock>(&["with-lock"]),

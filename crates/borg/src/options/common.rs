@@ -109,6 +109,17 @@ impl CommonOptions {
         }
     }
 
+    /// Takes over what a client of a server may decide, and nothing else.
+    pub fn follow(&mut self, client: &Self) {
+        self.critical = client.critical;
+        self.error = client.error;
+        self.warning = client.warning;
+        self.info = client.info;
+        self.debug = client.debug;
+        self.debug_topics.clone_from(&client.debug_topics);
+        self.lock_wait = client.lock_wait;
+    }
+
     /// Returns the full logger names of the debug topics.
     pub fn topics(&self) -> Vec<String> {
         let full = |topic: &String| match topic.contains('.') {

@@ -5,6 +5,7 @@
 //! loggers, each of which speaks only when its own option was given.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use fastness_engine::event::Level;
@@ -18,6 +19,8 @@ pub struct LogSettings {
     pub level: Level,
     /// One JSON object per line in place of text.
     pub json: bool,
+    /// Text lines are marked with their level and logger, for a client to read.
+    pub marked: bool,
     /// Names of debug topics that are switched on.
     pub topics: Vec<String>,
     /// `--list`: the items handled.
@@ -35,6 +38,7 @@ impl Default for LogSettings {
         Self {
             level: Level::Warning,
             json: false,
+            marked: false,
             topics: Vec::new(),
             list: false,
             stats: false,
@@ -47,6 +51,7 @@ impl Default for LogSettings {
 /// Writes log lines, listings and progress to stderr; shared by all threads of a run.
 pub struct Log {
     settings: LogSettings,
+    json: AtomicBool,
     stderr: Mutex<Box<dyn Write + Send>>,
     clock: fn() -> f64,
 }
@@ -55,6 +60,7 @@ impl Log {
     /// Makes a logger that writes to `stderr`; `clock` tells the seconds since 1970.
     pub fn new(settings: LogSettings, stderr: Box<dyn Write + Send>, clock: fn() -> f64) -> Self {
         Self {
+            json: AtomicBool::new(settings.json),
             settings,
             stderr: Mutex::new(stderr),
             clock,
@@ -64,6 +70,16 @@ impl Log {
     /// Returns what the options say about logging.
     pub fn settings(&self) -> &LogSettings {
         &self.settings
+    }
+
+    /// Tells whether lines are JSON objects.
+    pub fn is_json(&self) -> bool {
+        self.json.load(Ordering::Relaxed)
+    }
+
+    /// Writes JSON objects from now on: the reader has said that it understands them.
+    pub fn speak_json(&self) {
+        self.json.store(true, Ordering::Relaxed);
     }
 
     /// Returns the seconds since 1970.
@@ -98,8 +114,14 @@ impl Log {
         if !self.shows(level, name) {
             return;
         }
-        if !self.settings.json {
-            self.write(message, "\n");
+        if !self.is_json() {
+            match self.settings.marked {
+                true => {
+                    let level = level_name(level);
+                    self.write(&format!("$LOG {level} {name} Remote: {message}"), "\n");
+                }
+                false => self.write(message, "\n"),
+            }
             return;
         }
         let mut members = vec![
@@ -143,7 +165,7 @@ impl Log {
             return;
         }
         let path = super::text::replace_foreign(path);
-        if self.settings.json {
+        if self.is_json() {
             self.object(&object([
                 ("type", "file_status".into()),
                 ("status", status.to_string().into()),
@@ -263,6 +285,21 @@ pub(crate) mod tests {
         insta::assert_snapshot!(buffer.text(), @r#"
         {"type": "log_message", "time": 1.5, "message": "gone", "levelname": "ERROR", "name": "borg.archiver", "msgid": "Repository.DoesNotExist"}
         {"type": "file_status", "status": "M", "path": "etc/hosts"}
+        "#);
+    }
+
+    #[test]
+    fn a_server_marks_its_lines_until_the_client_reads_json() {
+        let (log, buffer) = log(LogSettings {
+            marked: true,
+            ..LogSettings::default()
+        });
+        log.log(Level::Error, "borg.repository", "damaged", None);
+        log.speak_json();
+        log.log(Level::Error, "borg.repository", "damaged", None);
+        insta::assert_snapshot!(buffer.text(), @r#"
+        $LOG ERROR borg.repository Remote: damaged
+        {"type": "log_message", "time": 1.5, "message": "damaged", "levelname": "ERROR", "name": "borg.repository"}
         "#);
     }
 

@@ -84,7 +84,7 @@ impl Progress {
         running.next = ((percent / form.step).floor() + 1.0) * form.step;
         let operation = running.operation;
         let message = percent_message(&form, &share, percent, log.settings().columns);
-        if !log.settings().json {
+        if !log.is_json() {
             // A line with a path fills the terminal already.
             match share.path {
                 Some(_) => log.write(&message, "\r"),
@@ -111,7 +111,7 @@ impl Progress {
     /// Shows that an amount is still to be found out.
     pub fn percent_begins(&mut self, log: &Log, msgid: &'static str, message: &str) {
         let operation = self.running(msgid).operation;
-        if !log.settings().json {
+        if !log.is_json() {
             log.write(&justified(message, log.settings().columns), "\r");
             return;
         }
@@ -137,7 +137,7 @@ impl Progress {
     pub fn step(&mut self, log: &Log, msgid: &'static str, message: &str) {
         if message.is_empty() {
             self.finished(log, msgid, "progress_message");
-        } else if log.settings().json {
+        } else if log.is_json() {
             let operation = self.running(msgid).operation;
             log.object(&object([
                 ("message", message.into()),
@@ -164,7 +164,7 @@ impl Progress {
         }
         self.archive_shown = Some(now);
         let path = replace_foreign(path);
-        if log.settings().json {
+        if log.is_json() {
             log.object(&object([
                 ("original_size", stats.original_bytes.into()),
                 ("compressed_size", stats.compressed_bytes.into()),
@@ -185,7 +185,7 @@ impl Progress {
 
     /// Clears the line about an archive.
     pub fn archive_finished(&mut self, log: &Log) {
-        if log.settings().json {
+        if log.is_json() {
             log.object(&object([
                 ("time", log.now().into()),
                 ("type", "archive_progress".into()),
@@ -214,7 +214,7 @@ impl Progress {
         let Some(running) = self.running.remove(msgid) else {
             return;
         };
-        if log.settings().json {
+        if log.is_json() {
             log.object(&object([
                 ("operation", running.operation.into()),
                 ("msgid", msgid.into()),

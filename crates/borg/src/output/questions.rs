@@ -91,7 +91,7 @@ fn tell(question: &Question<'_>, log: &Log, message: &str, kind: &str, variable:
     if message.is_empty() {
         return;
     }
-    if !log.settings().json {
+    if !log.is_json() {
         // A prompt waits for the answer on its own line.
         let end = if kind.starts_with("prompt") { "" } else { "\n" };
         log.write(message, end);
