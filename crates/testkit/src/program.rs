@@ -17,10 +17,12 @@ pub enum Version {
     V14,
     /// BorgBackup 1.2.9, the older format writer.
     V12,
+    /// BorgBackup 1.1.18, which is still met as client or server of remote repositories.
+    V11,
 }
 
 impl Version {
-    /// Every official version, newest first.
+    /// The versions that share local repositories with ours, newest first.
     pub const ALL: [Version; 2] = [Version::V14, Version::V12];
 
     /// Returns the version's number as released.
@@ -28,6 +30,7 @@ impl Version {
         match self {
             Version::V14 => "1.4.5",
             Version::V12 => "1.2.9",
+            Version::V11 => "1.1.18",
         }
     }
 }

@@ -11,7 +11,15 @@ import time
 
 import borg.archiver
 import borg.helpers
-import borg.helpers.errors
+
+# Modules in which Borg keeps what BORG_EXIT_CODES said while they were loaded; 1.1 has no exit codes to choose.
+CHOOSY = [borg.archiver, borg.helpers]
+try:
+    import borg.helpers.errors
+
+    CHOOSY.append(borg.helpers.errors)
+except ImportError:
+    pass
 
 
 def child(order):
@@ -23,9 +31,8 @@ def child(order):
     os.environ.clear()
     os.environ.update(order["environment"])
     time.tzset()
-    # Borg looks at this variable while it loads, and each of these modules keeps what it saw.
     modern = os.environ.get("BORG_EXIT_CODES") == "modern"
-    for module in (borg.archiver, borg.helpers, borg.helpers.errors):
+    for module in CHOOSY:
         module.modern_ec = modern
     sys.argv = ["borg", *order["arguments"]]
     try:

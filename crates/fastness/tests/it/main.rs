@@ -23,6 +23,7 @@ mod hostile;
 mod interop;
 mod locks;
 mod recreate;
+mod serve;
 mod signals;
 mod tar;
 
