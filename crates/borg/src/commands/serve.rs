@@ -83,7 +83,10 @@ impl Action for Serve {
             error.exit = Some(ExitCode::signal(2));
             return Err(error);
         }
-        Ok(result?)
+        match signals::cause_of_end() {
+            Some(error) => Err(error),
+            None => Ok(result?),
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod interop;
 mod locks;
 mod recreate;
 mod serve;
+mod serve_hostile;
 mod signals;
 mod tar;
 

@@ -2,7 +2,11 @@
 //!
 //! Every session is a process of its own, as sshd starts it.
 
+use std::fs;
+use std::io::Write;
 use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use fastness_testkit::{Borg, Outcome, Run, Sandbox, Sshd, Tree, Version, source_tree};
 
@@ -56,7 +60,7 @@ impl Machines {
         let expected = Tree::read(&self.sandbox.path("source")).as_archived();
         let extracted = Tree::read(&target.join("source")).as_archived();
         expected.assert_same(&extracted, archive);
-        std::fs::remove_dir_all(&target).unwrap();
+        fs::remove_dir_all(&target).unwrap();
     }
 }
 
@@ -65,7 +69,7 @@ fn whole_life(client: Version, mode: &str) {
     let machines = Machines::new(client);
     let _ = machines.run(&["init", "--encryption", mode, &machines.address]);
     let repository = machines.sandbox.path("repository");
-    let key_in_repository = std::fs::read_to_string(repository.join("config")).unwrap();
+    let key_in_repository = fs::read_to_string(repository.join("config")).unwrap();
     assert_eq!(key_in_repository.contains("\nkey ="), mode == "repokey");
     for (round, archive) in ["one", "two", "three"].iter().enumerate() {
         source_tree::change(&machines.sandbox.path("source"), round as u64);
@@ -98,7 +102,7 @@ fn whole_life(client: Version, mode: &str) {
 }
 
 fn size(directory: &Path) -> u64 {
-    let entries = std::fs::read_dir(directory).unwrap().map(Result::unwrap);
+    let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
     let sizes = entries.map(|entry| match entry.file_type().unwrap().is_dir() {
         true => size(&entry.path()),
         false => entry.metadata().unwrap().len(),
@@ -121,4 +125,111 @@ lives! {
     borg_1_2_with_repokey: V12, "repokey";
     borg_1_2_with_keyfile_blake2: V12, "keyfile-blake2";
     borg_1_1_with_keyfile_blake2: V11, "keyfile-blake2";
+}
+
+/// A client in the midst of an archive, with the lock of the repository.
+struct Busy {
+    machines: Machines,
+    client: Child,
+}
+
+impl Busy {
+    fn new() -> Busy {
+        let machines = Machines::new(Version::V14);
+        let _ = machines.run(&["init", "--encryption", "repokey", &machines.address]);
+        let _ = machines.run(&["create", &machines.archive("one"), "source"]);
+        let archive = machines.archive("two");
+        let begun = machines.sandbox.path("begun");
+        let content = "head -c 9000000 /dev/urandom; touch begun; sleep 60";
+        let create = ["create", "--content-from-command", &archive, "--"];
+        let run = machines.prepare(&create).args(["sh", "-c", content]);
+        let client = run.spawn();
+        wait_for(&begun, true);
+        wait_for(&machines.lock(), true);
+        Busy { machines, client }
+    }
+
+    /// The server has gone, and what the client had not committed is gone, too.
+    fn leaves_a_clean_repository(mut self) {
+        let begun = Instant::now();
+        wait_for(&self.machines.lock(), false);
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        let _ = self.client.kill();
+        let _ = self.client.wait();
+        assert_eq!(self.machines.archives(), ["one"]);
+        let check = ["check", "--verify-data", &self.machines.address];
+        let _ = self.machines.run(&check);
+        self.machines.extracts_the_source("one");
+    }
+}
+
+impl Machines {
+    fn lock(&self) -> std::path::PathBuf {
+        self.sandbox.path("repository/lock.exclusive")
+    }
+}
+
+fn wait_for(path: &Path, there: bool) {
+    let begun = Instant::now();
+    while path.exists() != there {
+        let waited = begun.elapsed();
+        assert!(waited < Duration::from_secs(30), "{}", path.display());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn kill(signal: &str, pid: &str) {
+    let killed = Command::new("kill").args([signal, pid]).status();
+    assert!(
+        killed.is_ok_and(|status| status.success()),
+        "{signal} {pid}"
+    );
+}
+
+/// The children of a process that run the program named.
+fn children(pid: u32, program: &str) -> Vec<String> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let children = fs::read_to_string(path).unwrap();
+    let runs = |pid: &str| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+        name.is_ok_and(|name| name.trim_end() == program)
+    };
+    let children = children.split_whitespace().filter(|pid| runs(pid));
+    children.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_killed_client_leaves_no_server_and_no_lock() {
+    let mut busy = Busy::new();
+    busy.client.kill().unwrap();
+    busy.leaves_a_clean_repository();
+}
+
+#[test]
+fn a_cut_connection_leaves_no_server_and_no_lock() {
+    let busy = Busy::new();
+    let ssh = children(busy.client.id(), "ssh");
+    assert_eq!(ssh.len(), 1);
+    kill("-KILL", &ssh[0]);
+    busy.leaves_a_clean_repository();
+}
+
+#[test]
+fn a_signal_ends_a_server_that_waits_and_frees_the_lock() {
+    for (signal, code) in [("-TERM", 143), ("-HUP", 129), ("-INT", 130)] {
+        let sandbox = Sandbox::new();
+        let init = ["init", "--encryption", "none", "repository"];
+        let _ = sandbox.run(&ours(), &init).ok();
+        let mut server = sandbox.command(&ours()).arg("serve").spawn();
+        let mut open = b"\x83\xa1i\x01\xa1m\xa4open\xa1a\x82\xa9exclusive\xc3\xa4path".to_vec();
+        open.extend(b"\xaarepository");
+        let mut stdin = server.stdin.take().unwrap();
+        stdin.write_all(&open).unwrap();
+        let lock = sandbox.path("repository/lock.exclusive");
+        wait_for(&lock, true);
+        kill(signal, &server.id().to_string());
+        let status = server.wait().unwrap();
+        assert_eq!(status.code(), Some(code), "{signal}");
+        assert!(!lock.exists(), "{signal}");
+    }
 }

@@ -197,6 +197,11 @@ impl<'a> Session<'a> {
 
     fn open(&mut self, open: &Open<'_>, peer: &Outbox<'_>) -> Result<Answer<'_>, Refusal> {
         let path = self.options.places.resolve(open.path);
+        let meant = format!(
+            "Resolved repository path to {:?}",
+            path.display().to_string()
+        );
+        (&*self.host as &dyn Monitor).debug(meant);
         if !self.options.restrictions.allow(&path, &self.options.places) {
             return Err(Refusal::PathNotAllowed(path.display().to_string()));
         }
