@@ -8,7 +8,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use fastness_engine::event::Monitor;
 use fastness_format::id::RepositoryId;
@@ -24,8 +24,12 @@ use crate::error::CommandError;
 use crate::exit_code::ExitCode;
 use crate::options::CommonOptions;
 use crate::options::values::storage_quota;
+use crate::output::json::object;
 use crate::reporter::Reporter;
 use crate::{BORG_VERSION, signals};
+
+/// How long the server says nothing while no request comes.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// Answer a client on another machine
 ///
@@ -118,6 +122,7 @@ impl Serve {
                 env!("CARGO_PKG_VERSION")
             ),
             now: SystemTime::now,
+            keep_alive: KEEP_ALIVE,
             new_id,
         }
     }
@@ -146,6 +151,19 @@ fn own(stream: BorrowedFd<'_>) -> Result<File, CommandError> {
 impl Host for Reporter {
     fn client_is(&self, _version: &Version) {
         self.log().speak_json();
+    }
+
+    fn still_here(&self) {
+        // Clients show it with --debug alone. Those that read no JSON would show it always.
+        if self.log().is_json() {
+            self.log().object(&object([
+                ("type", "log_message".into()),
+                ("time", self.log().now().into()),
+                ("message", "waiting for requests".into()),
+                ("levelname", "DEBUG".into()),
+                ("name", "borg.remote".into()),
+            ]));
+        }
     }
 
     fn end_wanted(&self) -> bool {

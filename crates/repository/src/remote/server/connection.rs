@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastness_format::rpc::{Form, Inbox, Response, raw_answer_head};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -53,14 +53,23 @@ impl Connection {
         }
     }
 
-    /// Waits for bytes of the client.
-    pub(super) fn receive(&mut self, host: &dyn Host) -> io::Result<Received> {
+    /// Waits for bytes of the client, and tells it now and then that it is waited for.
+    pub(super) fn receive(
+        &mut self,
+        host: &dyn Host,
+        keep_alive: Duration,
+    ) -> io::Result<Received> {
+        let mut told = Instant::now();
         loop {
             if host.end_wanted() {
                 return Ok(Received::End);
             }
-            let state = state(self.input.as_fd(), &self.output, LOOK_AROUND)?;
-            match state {
+            if told.elapsed() >= keep_alive {
+                host.still_here();
+                told = Instant::now();
+            }
+            let wait = LOOK_AROUND.min(keep_alive);
+            match state(self.input.as_fd(), &self.output, wait)? {
                 State::Nothing => continue,
                 // What it sent before it went was not waited for.
                 State::ReaderGone => return Ok(Received::End),

@@ -16,7 +16,7 @@ mod tests;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use fastness_format::id::RepositoryId;
 use fastness_format::lock_roster::LockIdentity;
@@ -45,6 +45,10 @@ pub struct ServeOptions {
     pub sysinfo: String,
     /// Tells the time for the log of transactions.
     pub now: fn() -> SystemTime,
+    /// After so much time without a request the client is told that the server is still there. A
+    /// connection that is dead at the other end fails by that, some time later, and the lock is
+    /// free again; silence would keep it for hours.
+    pub keep_alive: Duration,
     /// Makes the identity of a new repository.
     pub new_id: fn() -> io::Result<RepositoryId>,
 }
@@ -53,6 +57,9 @@ pub struct ServeOptions {
 pub trait Host: Monitor {
     /// The client has told its version. From now on it understands JSON on stderr.
     fn client_is(&self, version: &Version);
+
+    /// Says something to the client that means nothing, once more.
+    fn still_here(&self);
 
     /// Tells whether the server is to end now.
     fn end_wanted(&self) -> bool;
@@ -112,7 +119,8 @@ fn answer_all(
 ) -> Result<(), ServeError> {
     let unexpected = || ServeError::UnexpectedData(options.version.clone());
     loop {
-        match connection.receive(host).map_err(ServeError::Connection)? {
+        let received = connection.receive(host, options.keep_alive);
+        match received.map_err(ServeError::Connection)? {
             Received::Bytes => {}
             Received::End => return Ok(()),
         }

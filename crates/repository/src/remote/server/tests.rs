@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ struct Listener {
     lines: Mutex<Vec<String>>,
     client: Mutex<Option<Version>>,
     end: AtomicBool,
+    kept_alive: AtomicUsize,
 }
 
 impl Monitor for Listener {
@@ -35,6 +36,10 @@ impl Monitor for Listener {
 impl Host for Listener {
     fn client_is(&self, version: &Version) {
         *self.client.lock().unwrap() = Some(version.clone());
+    }
+
+    fn still_here(&self) {
+        self.kept_alive.fetch_add(1, Ordering::Relaxed);
     }
 
     fn end_wanted(&self) -> bool {
@@ -57,6 +62,7 @@ struct Policy {
     paths: Vec<PathBuf>,
     append_only: bool,
     quota: Option<u64>,
+    keep_alive: Option<Duration>,
 }
 
 fn start(policy: Policy) -> Client {
@@ -86,6 +92,7 @@ fn start(policy: Policy) -> Client {
             },
             sysinfo: "a test".into(),
             now: SystemTime::now,
+            keep_alive: policy.keep_alive.unwrap_or(Duration::MAX),
             new_id: || Ok(RepositoryId::new([9; 32])),
         };
         serve(&options, &host, server_input, server_output)
@@ -451,6 +458,22 @@ fn a_host_ends_the_server_while_it_waits() {
     client.ended().unwrap();
     assert!(!path.join("lock.exclusive").exists());
     assert!(client.listener.lines.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_silent_client_is_told_that_the_server_is_still_there() {
+    let mut client = start(Policy {
+        keep_alive: Some(Duration::from_millis(5)),
+        ..Policy::default()
+    });
+    let begun = Instant::now();
+    while client.listener.kept_alive.load(Ordering::Relaxed) < 3 {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    client.request(Form::Positional, &Call::Negotiate(None));
+    assert_eq!(client.answer().unwrap(), b"Int(2)");
+    client.leave().unwrap();
 }
 
 #[test]
