@@ -33,6 +33,34 @@ pub enum Action {
         /// Print them as they are understood.
         show: bool,
     },
+    /// Print configurations as they are understood.
+    ConfigShow(ConfigShow),
+    /// Write a sample configuration.
+    ConfigGenerate(ConfigGenerate),
+    /// Print the JSON Schema.
+    ConfigSchema,
+}
+
+/// Flags of `config show`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConfigShow {
+    /// Only this option.
+    pub option: Option<String>,
+    /// As JSON.
+    pub json: bool,
+}
+
+/// Flags of `config generate`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConfigGenerate {
+    /// An older configuration.
+    pub source: Option<String>,
+    /// Where to.
+    pub destination: Option<String>,
+    /// Replace a file that is there.
+    pub overwrite: bool,
+    /// One file for each option.
+    pub split: bool,
 }
 
 /// Flags of `repo-create`.
@@ -162,6 +190,9 @@ impl Action {
             Self::RepoList(_) => "repo-list",
             Self::RepoInfo { .. } => "repo-info",
             Self::ConfigValidate { .. } => "validate",
+            Self::ConfigShow(_) => "show",
+            Self::ConfigGenerate(_) => "generate",
+            Self::ConfigSchema => "schema",
         }
     }
 
@@ -173,6 +204,7 @@ impl Action {
             Self::Info(info) => info.json,
             Self::RepoList(list) => list.json,
             Self::RepoInfo { json } => *json,
+            Self::ConfigShow(show) => show.json,
             _ => false,
         }
     }
@@ -235,6 +267,17 @@ impl Action {
             "config validate" => Self::ConfigValidate {
                 show: read.given("show"),
             },
+            "config show" => Self::ConfigShow(ConfigShow {
+                option: read.text("option"),
+                json: read.given("json"),
+            }),
+            "config generate" => Self::ConfigGenerate(ConfigGenerate {
+                source: read.text("source"),
+                destination: read.text("destination"),
+                overwrite: read.given("overwrite"),
+                split: read.given("split"),
+            }),
+            "config schema" => Self::ConfigSchema,
             _ => return None,
         })
     }

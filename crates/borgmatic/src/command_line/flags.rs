@@ -191,6 +191,30 @@ static SHOW: Flag = Flag {
     )
 };
 
+static SOURCE: Flag = Flag {
+    short: Some('s'),
+    ..flag(
+        "source",
+        Value("FILE"),
+        "An older configuration to bring along",
+    )
+};
+static GENERATE_DESTINATION: Flag = Flag {
+    short: Some('d'),
+    ..flag(
+        "destination",
+        Value("FILE"),
+        "Where to write it; /etc/borgmatic/config.yaml by default",
+    )
+};
+static OVERWRITE: Flag = flag("overwrite", Nothing, "Replace a file that is there");
+static SPLIT: Flag = flag(
+    "split",
+    Nothing,
+    "Write one file for each option into the destination",
+);
+static OPTION: Flag = flag("option", Value("NAME"), "Only this option");
+
 /// Flags that go with every action.
 pub static GLOBAL: &[Flag] = &[
     Flag {
@@ -214,6 +238,11 @@ pub static GLOBAL: &[Flag] = &[
             "-2 nothing, -1 errors, 0 results, 1 steps, 2 all",
         )
     },
+    flag(
+        "override",
+        Values("OPTION=VALUE"),
+        "Old form of flags that set options (deprecated)",
+    ),
     flag(
         "no-environment-interpolation",
         Nothing,
@@ -371,6 +400,24 @@ pub static ACTIONS: &[ActionSpec] = &[
         aliases: &[],
         about: "Check configuration files",
         flags: &[&SHOW],
+    },
+    ActionSpec {
+        name: "config show",
+        aliases: &[],
+        about: "Print configurations as they are understood",
+        flags: &[&OPTION, &JSON],
+    },
+    ActionSpec {
+        name: "config generate",
+        aliases: &[],
+        about: "Write a sample configuration",
+        flags: &[&SOURCE, &GENERATE_DESTINATION, &OVERWRITE, &SPLIT],
+    },
+    ActionSpec {
+        name: "config schema",
+        aliases: &[],
+        about: "Print the JSON Schema of configurations, for editors",
+        flags: &[],
     },
 ];
 

@@ -11,27 +11,13 @@ mod parser;
 use std::path::PathBuf;
 
 use crate::config::error::closest;
-use crate::config::load::load_text;
-use crate::config::options::OPTIONS;
-use crate::config::schema::{Kind, OptionSpec, Support};
-use crate::config::tree::{Entry, Node, Position, Value};
+use crate::config::settings::{OptionFlag, Setting};
 use actions::{Action, Matches};
 use flags::{ACTIONS, ACTIONS_NOT_YET, ActionSpec, DEFAULT_ACTIONS, Flag, GLOBAL, Takes};
 use parser::{command, help};
 
 /// The version of borgmatic whose behaviour this is.
 pub const BORGMATIC_VERSION: &str = "2.1.10";
-
-/// Options that no flag of their own sets: those of the actions do.
-const WITHOUT_FLAG: [&str; 7] = [
-    "match_archives",
-    "progress",
-    "statistics",
-    "quick_statistics",
-    "list_details",
-    "file_list_format",
-    "archive_list_format",
-];
 
 /// What a call asks for.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +35,9 @@ pub struct CommandLine {
     /// Only this repository.
     pub repository: Option<String>,
     /// Options that go over the configuration files.
-    pub overrides: Vec<Entry>,
+    pub overrides: Vec<Setting>,
+    /// What is accepted but should be written otherwise.
+    pub warnings: Vec<String>,
 }
 
 /// What a call means.
@@ -90,9 +78,10 @@ pub fn parse(program: &str, words: &[String]) -> Result<Parsed, UsageError> {
             .filter_map(|name| flags::action(name))
             .collect(),
     };
+    let (flags, settings) = take_option_flags(split.flags, &specs)?;
     let command = command(program, &specs);
     let matches = command
-        .try_get_matches_from(split.flags)
+        .try_get_matches_from(flags)
         .map_err(|error| UsageError(error.to_string().trim_end().to_owned()))?;
     let read = Matches(&matches);
     let line = CommandLine {
@@ -105,7 +94,8 @@ pub fn parse(program: &str, words: &[String]) -> Result<Parsed, UsageError> {
         dry_run: read.given("dry-run"),
         interpolate_environment: !read.given("no-environment-interpolation"),
         repository: read.text("repository"),
-        overrides: overrides(&read, &specs)?,
+        overrides: overrides(&read, &specs, settings)?,
+        warnings: warnings(&read),
     };
     refuse_contradictions(&line, &read)?;
     Ok(Parsed::Run(Box::new(line)))
@@ -136,7 +126,7 @@ fn split_actions(words: &[String]) -> Result<Split, UsageError> {
         let action = match word.as_str() {
             "config" => {
                 let sub = words.next().map(String::as_str).unwrap_or_default();
-                Some(sub_action(sub)?)
+                Some(sub_action(word, sub)?)
             }
             word => flags::action(word),
         };
@@ -171,14 +161,21 @@ fn unknown_action(word: &str) -> UsageError {
     UsageError(format!("unknown action {word:?}{hint}"))
 }
 
-fn sub_action(word: &str) -> Result<&'static ActionSpec, UsageError> {
-    flags::action(&format!("config {word}")).ok_or_else(|| {
-        UsageError(match word {
-            "bootstrap" | "generate" | "show" => {
-                format!("the action \"config {word}\" is not supported yet")
-            }
-            _ => "the action \"config\" needs a sub-action: validate".to_owned(),
-        })
+/// Finds an action of two words.
+fn sub_action(word: &str, sub: &str) -> Result<&'static ActionSpec, UsageError> {
+    let name = format!("{word} {sub}");
+    flags::action(&name).ok_or_else(|| {
+        let begin = format!("{word} ");
+        let known = ACTIONS
+            .iter()
+            .filter_map(|spec| spec.name.strip_prefix(&begin));
+        match ACTIONS_NOT_YET.contains(&name.as_str()) {
+            true => UsageError(format!("the action {name:?} is not supported yet")),
+            false => UsageError(format!(
+                "Missing sub-action after {word} action. Expected one of: {}",
+                known.collect::<Vec<_>>().join(", ")
+            )),
+        }
     })
 }
 
@@ -191,12 +188,8 @@ fn takes_value(word: &str) -> bool {
         let known = all_flags()
             .find(|flag| flag.long == long || flag.aliases.contains(&long))
             .map(|flag| flag.takes != Takes::Nothing);
-        return known.unwrap_or_else(|| {
-            OPTIONS
-                .iter()
-                .find(|spec| spec.name.replace('_', "-") == long)
-                .is_some_and(|spec| !matches!(spec.kind, Kind::Boolean))
-        });
+        return known
+            .unwrap_or_else(|| OptionFlag::find(long).is_some_and(|flag| flag.takes_value()));
     }
     // A short flag with its value in the same word needs no other.
     let mut letters = word.strip_prefix('-').unwrap_or_default().chars();
@@ -211,16 +204,55 @@ fn all_flags() -> impl Iterator<Item = &'static Flag> {
     GLOBAL.iter().chain(of_actions)
 }
 
-/// Options set by flags.
-fn overrides(read: &Matches<'_>, specs: &[&'static ActionSpec]) -> Result<Vec<Entry>, UsageError> {
-    let mut entries = Vec::new();
-    for spec in OPTIONS.iter().filter(|spec| spec.support == Support::Works) {
-        if !WITHOUT_FLAG.contains(&spec.name) {
-            entries.extend(option_override(read, spec)?);
-        }
+/// Takes the flags of options out of the words. One that a named action has too is the action's.
+fn take_option_flags(
+    words: Vec<String>,
+    specs: &[&'static ActionSpec],
+) -> Result<(Vec<String>, Vec<Setting>), UsageError> {
+    let of_actions = || specs.iter().flat_map(|spec| spec.flags.iter().copied());
+    let known = |long: &str| {
+        let mut flags = GLOBAL.iter().chain(of_actions());
+        flags.any(|flag| flag.long == long || flag.aliases.contains(&long))
+    };
+    let (mut rest, mut settings) = (Vec::new(), Vec::new());
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let long = word.strip_prefix("--").unwrap_or_default();
+        let (name, value) = match long.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (long, None),
+        };
+        let Some(flag) = OptionFlag::find(name).filter(|_| !name.is_empty() && !known(name)) else {
+            // Its value, which is no flag, goes with it.
+            let value = takes_value(&word).then(|| words.next()).flatten();
+            rest.push(word);
+            rest.extend(value);
+            continue;
+        };
+        let value = match (flag.takes_value(), value) {
+            (true, None) => Some(
+                words
+                    .next()
+                    .ok_or_else(|| UsageError(format!("--{name} needs a value")))?,
+            ),
+            (false, Some(_)) => {
+                return Err(UsageError(format!("--{name} takes no value")));
+            }
+            (_, value) => value,
+        };
+        settings.push(flag.setting(value.as_deref()).map_err(UsageError)?);
     }
+    Ok((rest, settings))
+}
+
+/// Options set by flags: those of actions, those of the options themselves, old overrides.
+fn overrides(
+    read: &Matches<'_>,
+    specs: &[&'static ActionSpec],
+    mut settings: Vec<Setting>,
+) -> Result<Vec<Setting>, UsageError> {
     let of_actions = specs.iter().flat_map(|spec| spec.flags.iter().copied());
-    for flag in of_actions {
+    for flag in GLOBAL.iter().chain(of_actions) {
         let Some((option, fixed)) = flag.option else {
             continue;
         };
@@ -229,75 +261,32 @@ fn overrides(read: &Matches<'_>, specs: &[&'static ActionSpec]) -> Result<Vec<En
             fixed => read.given(flag.long).then(|| fixed.to_owned()),
         };
         if let Some(text) = text {
-            entries.push(entry(option, scalar(flag.long, &text, option)?));
+            settings.push(Setting::option(flag.long, option, &text).map_err(UsageError)?);
         }
     }
-    Ok(entries)
-}
-
-fn option_override(
-    read: &Matches<'_>,
-    spec: &'static OptionSpec,
-) -> Result<Option<Entry>, UsageError> {
-    let long = spec.name.replace('_', "-");
-    let either = |yes: &str, no: &str| match (read.given(yes), read.given(no)) {
-        (false, false) => None,
-        (yes, _) => Some(node(Value::Boolean(yes))),
-    };
-    let value = match spec.kind {
-        Kind::Boolean => either(&long, &format!("no-{long}")),
-        Kind::Fields(fields) => {
-            let entries: Vec<Entry> = fields
-                .iter()
-                .filter_map(|field| {
-                    let name = field.name.replace('_', "-");
-                    let value = either(&format!("{long}.{name}"), &format!("{long}.no-{name}"))?;
-                    Some(entry(field.name, value))
-                })
-                .collect();
-            (!entries.is_empty()).then(|| node(Value::Map(entries)))
-        }
-        _ => match read.text(&long) {
-            Some(text) => Some(scalar(&long, &text, spec.name)?),
-            None => None,
-        },
-    };
-    Ok(value.map(|value| entry(spec.name, value)))
-}
-
-/// Reads the value of a flag: text for an option that is text, YAML for any other.
-fn scalar(flag: &str, text: &str, option: &str) -> Result<Node, UsageError> {
-    let spec = crate::config::schema::find(option);
-    let is_text = spec
-        .is_some_and(|spec| matches!(spec.kind, Kind::Text | Kind::Choice(_) | Kind::Statistics));
-    match is_text {
-        true => Ok(node(Value::Text(text.to_owned()))),
-        false => load_text(text, &format!("--{flag}"))
-            .map(|value| Node {
-                at: Position::whole(&format!("--{flag}")),
-                ..value
-            })
-            .map_err(|error| UsageError(error.to_string())),
+    for text in read.texts("override") {
+        settings.extend(Setting::from_override(&text).map_err(UsageError)?);
     }
+    Ok(settings)
 }
 
-fn node(value: Value) -> Node {
-    Node::new(value, Position::whole("command line"))
-}
-
-fn entry(key: &str, value: Node) -> Entry {
-    Entry {
-        key: key.to_owned(),
-        at: value.at.clone(),
-        value,
+fn warnings(read: &Matches<'_>) -> Vec<String> {
+    match read.texts("override").is_empty() {
+        true => Vec::new(),
+        false => vec![
+            "--override is deprecated; every option is a flag of its own, such as --compression zstd"
+                .to_owned(),
+        ],
     }
 }
 
 fn refuse_contradictions(line: &CommandLine, read: &Matches<'_>) -> Result<(), UsageError> {
     let has = |name: &str| line.actions.iter().any(|action| action.name() == name);
     let refuse = |text: &str| Err(UsageError(text.to_owned()));
-    if has("validate") && line.actions.len() > 1 {
-        return refuse("\"config validate\" goes with no other action");
+    for alone in ["validate", "show", "generate", "schema"] {
+        if has(alone) && line.actions.len() > 1 {
+            return refuse(&format!("\"config {alone}\" goes with no other action"));
+        }
     }
     if has("extract") && read.text("archive").is_none() {
         return refuse("extract needs --archive NAME; --archive latest is the newest one");

@@ -2,10 +2,7 @@
 
 use clap::{Arg, ArgAction, Command};
 
-use super::WITHOUT_FLAG;
 use super::flags::{ACTIONS, ActionSpec, Flag, GLOBAL, Takes};
-use crate::config::options::OPTIONS;
-use crate::config::schema::{Kind, OptionSpec, Support};
 
 /// The parser for the flags of some actions.
 pub(super) fn command(program: &str, specs: &[&'static ActionSpec]) -> Command {
@@ -25,15 +22,6 @@ pub(super) fn command(program: &str, specs: &[&'static ActionSpec]) -> Command {
         let short = flag.short.filter(|short| !shorts.contains(short));
         shorts.extend(short);
         command = command.arg(argument(flag, short));
-    }
-    for spec in OPTIONS {
-        if spec.support == Support::Works && !WITHOUT_FLAG.contains(&spec.name) {
-            for argument in option_arguments(spec) {
-                if !longs.contains(&argument.get_id().as_str()) {
-                    command = command.arg(argument);
-                }
-            }
-        }
     }
     command
 }
@@ -57,44 +45,6 @@ fn argument(flag: &'static Flag, short: Option<char>) -> Arg {
 
 fn valued(argument: Arg, name: &'static str) -> Arg {
     argument.value_name(name).allow_hyphen_values(true)
-}
-
-/// The flags that an option of the configuration has.
-fn option_arguments(spec: &'static OptionSpec) -> Vec<Arg> {
-    let long = spec.name.replace('_', "-");
-    match spec.kind {
-        Kind::Boolean => vec![
-            switch(long.clone(), spec.about),
-            switch(format!("no-{long}"), spec.about),
-        ],
-        Kind::Fields(fields) => fields
-            .iter()
-            .filter(|field| matches!(field.kind, Kind::Boolean))
-            .flat_map(|field| {
-                let name = field.name.replace('_', "-");
-                [
-                    switch(format!("{long}.{name}"), field.about),
-                    switch(format!("{long}.no-{name}"), field.about),
-                ]
-            })
-            .collect(),
-        Kind::Any => Vec::new(),
-        _ => vec![
-            valued(Arg::new(long.clone()).long(long.clone()), "VALUE")
-                .overrides_with(long)
-                .help(spec.about)
-                .hide(true),
-        ],
-    }
-}
-
-fn switch(long: String, about: &'static str) -> Arg {
-    Arg::new(long.clone())
-        .long(long.clone())
-        .action(ArgAction::SetTrue)
-        .overrides_with(long)
-        .help(about)
-        .hide(true)
 }
 
 /// The help for some actions, or the overview.

@@ -5,6 +5,7 @@
 
 use super::error::{ConfigError, ConfigErrors};
 use super::tree::{Node, Value};
+use crate::plan::call::quoted;
 
 /// Replaces `{name}` by the constant of that name in all texts but those of `constants` itself.
 ///
@@ -21,27 +22,48 @@ pub fn apply_constants(root: &mut Node) {
         return;
     };
     for entry in entries.iter_mut().filter(|entry| entry.key != "constants") {
-        replace_constants(&mut entry.value, &constants);
+        let place = Place::default().below(&entry.key);
+        replace_constants(&mut entry.value, &constants, place);
     }
 }
 
-fn replace_constants(node: &mut Node, constants: &Node) {
+/// Where a text stands: in commands for a shell, constants are quoted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Place {
+    #[default]
+    Option,
+    Command,
+}
+
+impl Place {
+    /// The place of what stands under a key.
+    fn below(self, key: &str) -> Self {
+        let hook = key.starts_with("before_") || key.starts_with("after_");
+        match hook || matches!(key, "on_error" | "run") {
+            true => Self::Command,
+            false => self,
+        }
+    }
+}
+
+fn replace_constants(node: &mut Node, constants: &Node, place: Place) {
     match &mut node.value {
         Value::Text(text) => {
-            *text = with_constants(text, constants);
+            *text = with_constants(text, constants, place);
             node.interpolated = true;
         }
         Value::List(elements) => elements
             .iter_mut()
-            .for_each(|element| replace_constants(element, constants)),
-        Value::Map(entries) => entries
-            .iter_mut()
-            .for_each(|entry| replace_constants(&mut entry.value, constants)),
+            .for_each(|element| replace_constants(element, constants, place)),
+        Value::Map(entries) => entries.iter_mut().for_each(|entry| {
+            let place = place.below(&entry.key);
+            replace_constants(&mut entry.value, constants, place);
+        }),
         _ => {}
     }
 }
 
-fn with_constants(text: &str, constants: &Node) -> String {
+fn with_constants(text: &str, constants: &Node, place: Place) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
@@ -51,14 +73,21 @@ fn with_constants(text: &str, constants: &Node) -> String {
         let (name, tail) = after.split_at_checked(name_end).unwrap_or((after, ""));
         let escaped = before.strip_suffix('\\');
         if let (Some(before), Some(tail)) = (escaped, tail.strip_prefix("\\}")) {
-            out.extend([before, "{", name, "}"]);
+            match place {
+                Place::Option => out.extend([before, "{", name, "}"]),
+                // Variables of the command itself come later, and must see it as escaped.
+                Place::Command => out.extend([before, "\\{", name, "\\}"]),
+            }
             rest = tail;
         } else if let (Some(value), Some(tail)) = (
             constants.get(name).and_then(constant_text),
             tail.strip_prefix('}').or_else(|| tail.strip_prefix("\\}")),
         ) {
             out.push_str(before);
-            out.push_str(&value);
+            match place {
+                Place::Option => out.push_str(&value),
+                Place::Command => out.push_str(&quoted(&value)),
+            }
             rest = tail;
         } else {
             out.extend([before, "{"]);
@@ -181,7 +210,7 @@ mod tests {
 
     fn constants(text: &str) -> String {
         let constants = load_text("host: web\nn: 3\non: true\n", "c").unwrap();
-        with_constants(text, &constants)
+        with_constants(text, &constants, Place::Option)
     }
 
     #[test]
@@ -222,5 +251,22 @@ mod tests {
             );
         }
         assert_eq!(with_variables("${NOT}", &set), Err("NOT".to_owned()));
+    }
+
+    #[test]
+    fn constants_in_commands_are_quoted() {
+        let text = "constants: {name: a b}\non_error: ['x {name} \\{name\\}']\ncommands: [{run: ['y {name}']}]\nlabel: '{name}'\n";
+        let mut root = super::super::load::load_text(text, "").unwrap();
+        apply_constants(&mut root);
+        insta::assert_snapshot!(super::super::show::yaml(&root), @r"
+        commands:
+            - run:
+                  - 'y ''a b'''
+        constants:
+            name: a b
+        label: a b
+        on_error:
+            - 'x ''a b'' \{name\}'
+        ");
     }
 }

@@ -17,6 +17,13 @@ pub const ENCRYPTION_MODES: [&str; 7] = [
     "keyfile-blake2",
 ];
 
+/// What a spot check must have.
+const SPOT_LIMITS: [&str; 3] = [
+    "count_tolerance_percentage",
+    "data_sample_percentage",
+    "data_tolerance_percentage",
+];
+
 /// Examines a tree of today's spelling.
 pub fn examine(root: &Node) -> Vec<ConfigError> {
     let mut errors = Vec::new();
@@ -68,6 +75,10 @@ fn examine_options(node: &Node, errors: &mut Vec<ConfigError>) {
     for (index, check) in checks.iter().enumerate() {
         examine_check(check, index, errors);
     }
+    let commands = node.get("commands").map(Node::elements);
+    for (index, command) in commands.unwrap_or_default().iter().enumerate() {
+        examine_command(command, index, errors);
+    }
     for key in ["encryption_passphrase", "encryption_passcommand"] {
         if let Some(value) = node.get(key)
             && value
@@ -109,6 +120,21 @@ fn examine_umask(value: &Node, errors: &mut Vec<ConfigError>) {
     });
 }
 
+/// A hook runs before something or after something.
+fn examine_command(command: &Node, index: usize, errors: &mut Vec<ConfigError>) {
+    let message = match (command.get("before"), command.get("after")) {
+        (Some(_), Some(_)) => "is either \"before\" or \"after\" something, not both",
+        (None, None) => "needs \"before\" or \"after\"",
+        (Some(_), None) if command.get("states").is_some() => "has \"states\" with \"after\" only",
+        _ => return,
+    };
+    errors.push(ConfigError::Invalid {
+        at: command.at.clone(),
+        option: format!("commands[{index}]"),
+        message: message.to_owned(),
+    });
+}
+
 fn examine_check(check: &Node, index: usize, errors: &mut Vec<ConfigError>) {
     let name = check.get("name");
     let name_text = name.and_then(Node::as_text).unwrap_or_default();
@@ -122,7 +148,17 @@ fn examine_check(check: &Node, index: usize, errors: &mut Vec<ConfigError>) {
         });
         return;
     }
+    for key in SPOT_LIMITS {
+        if name_text == "spot" && check.get(key).is_none() {
+            errors.push(ConfigError::Missing {
+                at: check.at.clone(),
+                key: key.to_owned(),
+                place: format!("checks[{index}]"),
+            });
+        }
+    }
     let belongs = [
+        ("xxh64sum_command", "spot"),
         ("max_duration", "repository"),
         ("count_tolerance_percentage", "spot"),
         ("data_sample_percentage", "spot"),

@@ -6,8 +6,10 @@
 //! and line; nothing after it sees an old spelling or an unknown key.
 
 pub mod error;
+pub mod generate;
 pub mod include;
 pub mod interpolate;
+pub mod json_schema;
 pub mod load;
 pub mod logic;
 pub mod normalize;
@@ -15,19 +17,22 @@ pub mod options;
 pub mod paths;
 pub mod reference;
 pub mod schema;
+pub mod settings;
 pub mod show;
 pub mod tree;
 pub mod typed;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::glob;
 use error::ConfigErrors;
-use tree::{Entry, Node, Value};
+use settings::Setting;
+use tree::{Entry, Node, Position, Value};
 use typed::Options;
 
 /// One configuration file, ready to be planned.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Configuration {
     /// The file.
     pub path: PathBuf,
@@ -39,8 +44,19 @@ pub struct Configuration {
     pub repositories: Vec<Repository>,
     /// What is accepted but should be written otherwise.
     pub warnings: Vec<String>,
-    /// All of it as YAML, without secrets.
-    pub shown: String,
+    /// All of it in today's spelling.
+    pub tree: Node,
+}
+
+impl fmt::Debug for Configuration {
+    /// Without the tree: secrets are in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Configuration")
+            .field("path", &self.path)
+            .field("options", &self.options)
+            .field("repositories", &self.repositories)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One entry of `repositories`.
@@ -88,7 +104,7 @@ pub struct LoadContext<'a> {
     /// Whether `${VARIABLE}` is replaced.
     pub interpolate_environment: bool,
     /// Options that the command line puts over the file.
-    pub overrides: &'a [Entry],
+    pub overrides: &'a [Setting],
 }
 
 impl Configuration {
@@ -98,7 +114,8 @@ impl Configuration {
     /// With everything that is wrong in it.
     pub fn load(path: &Path, context: LoadContext<'_>) -> Result<Self, ConfigErrors> {
         let tree = load::load_file(path)?;
-        let (tree, files) = include::resolve(tree, path, context.variable)?;
+        let (mut tree, mut files) = include::resolve(tree, path, context.variable)?;
+        read_extras(&mut tree, path, &mut files, context)?;
         Self::from_tree(files, tree, context)
     }
 
@@ -111,11 +128,8 @@ impl Configuration {
         mut tree: Node,
         context: LoadContext<'_>,
     ) -> Result<Self, ConfigErrors> {
-        if tree.value == Value::Null && !context.overrides.is_empty() {
-            tree.value = Value::Map(Vec::new());
-        }
-        for entry in context.overrides {
-            tree.set(entry.clone());
+        for setting in context.overrides {
+            setting.apply(&mut tree)?;
         }
         interpolate::apply_constants(&mut tree);
         if context.interpolate_environment {
@@ -141,9 +155,44 @@ impl Configuration {
                 .map(|repository| Repository::read(&tree, repository, context.variable))
                 .collect(),
             warnings,
-            shown: show::yaml(&tree),
+            tree,
         })
     }
+}
+
+/// Reads the file beside `path` that holds what only Fastness knows, as if it stood under
+/// `fastness:` in the file itself. borgmatic does not read it.
+fn read_extras(
+    tree: &mut Node,
+    path: &Path,
+    files: &mut Vec<PathBuf>,
+    context: LoadContext<'_>,
+) -> Result<(), ConfigErrors> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".fastness");
+    let beside = PathBuf::from(name);
+    if !beside.exists() {
+        return Ok(());
+    }
+    let extras = load::load_file(&beside)?;
+    let (extras, more) = include::resolve(extras, &beside, context.variable)?;
+    files.extend(more);
+    let at = Position::whole(&beside.to_string_lossy());
+    if tree.get(options::EXTRAS).is_some() {
+        return Err(error::ConfigError::Conflict {
+            at,
+            message: format!("{:?} stands in {} too", options::EXTRAS, path.display()),
+        }
+        .into());
+    }
+    if extras.value != Value::Null {
+        tree.set(Entry {
+            key: options::EXTRAS.to_owned(),
+            at,
+            value: extras,
+        });
+    }
+    Ok(())
 }
 
 impl Repository {

@@ -13,6 +13,25 @@ const RENAMED: [(&str, &str); 3] = [
     ("remote_rate_limit", "upload_rate_limit"),
 ];
 
+/// Monitoring services that were a text, and the field that it became.
+const SERVICES: [(&str, &str); 3] = [
+    ("healthchecks", "ping_url"),
+    ("cronitor", "ping_url"),
+    ("pagerduty", "integration_key"),
+];
+
+/// Options that still work and will not for ever.
+const DEPRECATED: [(&str, &str); 2] = [
+    (
+        "borgmatic_source_directory",
+        "use \"user_runtime_directory\" and \"user_state_directory\"",
+    ),
+    (
+        "prefix",
+        "use \"archive_name_format\" or \"match_archives\"",
+    ),
+];
+
 /// Brings a configuration to today's spelling and returns the warnings.
 ///
 /// # Errors
@@ -34,6 +53,13 @@ pub fn normalize(root: &mut Node) -> Result<Vec<String>, ConfigErrors> {
                 key: new.to_owned(),
                 ..entry
             });
+        }
+    }
+    store_config_files(root, &mut warnings);
+    services(root, &mut warnings);
+    for (old, advice) in DEPRECATED {
+        if let Some(node) = root.get(old) {
+            warnings.push(format!("{}: {old:?} is deprecated; {advice}", node.at));
         }
     }
     repositories(root, &mut warnings);
@@ -141,6 +167,41 @@ fn text_entry(key: &str, text: &str, at: Position) -> Entry {
         key: key.to_owned(),
         value: Node::text(text, at.clone()),
         at,
+    }
+}
+
+fn store_config_files(root: &mut Node, warnings: &mut Vec<String>) {
+    let Some(entry) = root.remove("store_config_files") else {
+        return;
+    };
+    warnings.push(format!(
+        "{}: \"store_config_files\" now stands under \"bootstrap\"",
+        entry.at
+    ));
+    if root.get("bootstrap").is_none() {
+        let at = entry.at.clone();
+        root.set(Entry {
+            key: "bootstrap".to_owned(),
+            value: Node::new(Value::Map(Vec::new()), at.clone()),
+            at,
+        });
+    }
+    if let Some(bootstrap) = root.get_mut("bootstrap") {
+        bootstrap.set(entry);
+    }
+}
+
+fn services(root: &mut Node, warnings: &mut Vec<String>) {
+    for (service, field) in SERVICES {
+        if let Some(node) = root.get_mut(service)
+            && node.as_text().is_some()
+        {
+            warnings.push(format!(
+                "{}: {service:?} is now a mapping with {field:?}",
+                node.at
+            ));
+            wrap_text(node, field);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use super::options::{OPTIONS, REPOSITORY};
+use super::options::{options, repository};
 use super::schema::{Kind, OptionSpec, Support};
 
 const HEAD: &str = "\
@@ -38,22 +38,28 @@ Files are YAML 1.2: `yes` and `on` are text, a key stands only once. `{name}` st
 and `${NAME:-default}` for an environment variable. `key: !include file.yaml` takes a value from another file,
 `<<: !include file.yaml` merges one in; `!retain` keeps a local value whole, `!omit` drops an element of a list.
 
-Every option is also a flag: `--compression zstd,3`, `--no-atime`, `--source-directories '[/etc]'`. An option may stand in
-an entry of `repositories` and then holds for that repository alone.
+Every option is also a flag: `--compression zstd,3`, `--no-atime`, `--source-directories '[/etc]'`,
+`--repositories[0].label disk`. An option may stand in an entry of `repositories` and then holds for that repository alone.
+
+`fastness config generate` writes a sample, `config show` prints what was understood, `config schema` prints a JSON Schema
+for editors ([configuration.schema.json](configuration.schema.json)). What borgmatic does not have stands under `fastness:`,
+or without that key in a file beside the configuration, `config.yaml.fastness`, which borgmatic does not read.
 
 ";
 
 /// Writes the reference.
 pub fn markdown() -> String {
     let mut out = HEAD.to_owned();
-    section(&mut out, "Options", OPTIONS);
-    section(&mut out, "Entries of `repositories`", REPOSITORY);
-    for spec in OPTIONS {
-        if let Kind::List(fields) | Kind::Fields(fields) = spec.kind {
+    section(&mut out, "Options", options());
+    section(&mut out, "Entries of `repositories`", repository());
+    for spec in options() {
+        if let Kind::List(fields) | Kind::Fields(fields) = spec.kind
+            && spec.support == Support::Works
+        {
             section(&mut out, &format!("Fields of `{}`", spec.name), fields);
         }
     }
-    let later: Vec<String> = OPTIONS
+    let later: Vec<String> = options()
         .iter()
         .filter(|spec| spec.support == Support::NotYet)
         .map(|spec| format!("`{}`", spec.name))
@@ -93,12 +99,13 @@ fn kind(kind: Kind) -> String {
         Kind::Integer => "whole number".to_owned(),
         Kind::Level => "-2 to 2".to_owned(),
         Kind::Number => "number".to_owned(),
-        Kind::Text | Kind::Any => "text".to_owned(),
+        Kind::Text => "text".to_owned(),
+        Kind::TextOrInteger => "text or whole number".to_owned(),
         Kind::Choice(words) => words.join(", "),
         Kind::Statistics => "standard, quick, none".to_owned(),
         Kind::TextList => "list of texts".to_owned(),
         Kind::ChoiceList(_) => "list of names of actions".to_owned(),
-        Kind::Fields(_) | Kind::Map => "mapping".to_owned(),
+        Kind::Fields(_) | Kind::Map | Kind::TextMap => "mapping".to_owned(),
         Kind::List(_) | Kind::Repositories => "list of mappings".to_owned(),
     }
 }

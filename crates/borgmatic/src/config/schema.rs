@@ -4,7 +4,7 @@
 //! works, or is refused as unknown (with the closest known key) or as not supported yet.
 
 use super::error::{ConfigError, closest};
-use super::options::{OPTIONS, REPOSITORY};
+use super::options::{options, repository};
 use super::tree::{Entry, Node, Value};
 
 /// The type of an option's value.
@@ -34,10 +34,12 @@ pub enum Kind {
     List(&'static [OptionSpec]),
     /// The list of repositories: their own keys, and those of the top level.
     Repositories,
-    /// A mapping of names to scalars.
+    /// A mapping of names to anything.
     Map,
-    /// Anything; for options that are refused by name.
-    Any,
+    /// A mapping of names to texts.
+    TextMap,
+    /// Text or a whole number.
+    TextOrInteger,
 }
 
 /// Whether an option does anything.
@@ -60,25 +62,30 @@ pub struct OptionSpec {
     pub about: &'static str,
     /// A value it could have, in YAML.
     pub example: &'static str,
+    /// What holds without it, where that can be said.
+    pub default: Option<&'static str>,
     /// Whether it works.
     pub support: Support,
     /// Whether it must be there.
     pub required: bool,
+    /// Whether an empty value switches it on.
+    pub may_be_empty: bool,
 }
 
 /// Returns the declaration of a top-level option.
 pub fn find(name: &str) -> Option<&'static OptionSpec> {
-    lookup(OPTIONS, name)
+    lookup(options(), name)
 }
 
-fn lookup(specs: &'static [OptionSpec], name: &str) -> Option<&'static OptionSpec> {
+/// Returns the declaration of the option with this name.
+pub fn lookup(specs: &'static [OptionSpec], name: &str) -> Option<&'static OptionSpec> {
     specs.iter().find(|spec| spec.name == name)
 }
 
 /// Compares a whole configuration with the declared options.
 pub fn validate(root: &Node) -> Vec<ConfigError> {
     let mut validator = Validator { errors: Vec::new() };
-    validator.fields(root, "", OPTIONS, &[]);
+    validator.fields(root, "", options(), &[]);
     validator.errors
 }
 
@@ -101,16 +108,19 @@ impl Validator {
         }
         for entry in node.entries() {
             let spec = lookup(specs, &entry.key).or_else(|| lookup(more, &entry.key));
-            match spec {
-                None => self.unknown(entry, place, specs, more),
-                Some(spec) if spec.support == Support::NotYet => {
-                    self.errors.push(ConfigError::NotSupportedYet {
-                        at: entry.at.clone(),
-                        what: format!("the option {:?}", join(place, &entry.key)),
-                        hint: "",
-                    });
-                }
-                Some(spec) => self.value(&entry.value, &join(place, &entry.key), spec.kind),
+            let Some(spec) = spec else {
+                self.unknown(entry, place, specs, more);
+                continue;
+            };
+            if spec.support == Support::NotYet {
+                self.errors.push(ConfigError::NotSupportedYet {
+                    at: entry.at.clone(),
+                    what: format!("the option {:?}", join(place, &entry.key)),
+                    hint: "",
+                });
+            }
+            if !(spec.may_be_empty && entry.value.value == Value::Null) {
+                self.value(&entry.value, &join(place, &entry.key), spec.kind);
             }
         }
         for spec in specs.iter().filter(|spec| spec.required) {
@@ -142,7 +152,6 @@ impl Validator {
 
     fn value(&mut self, node: &Node, path: &str, kind: Kind) {
         match kind {
-            Kind::Any => {}
             Kind::Boolean => self.require(node.as_boolean().is_some(), node, path, "true or false"),
             Kind::Integer => {
                 self.require(node.as_integer().is_some(), node, path, "a whole number")
@@ -162,8 +171,16 @@ impl Validator {
             Kind::ChoiceList(words) => self.elements(node, path, Kind::Choice(words)),
             Kind::Fields(specs) => self.fields(node, path, specs, &[]),
             Kind::List(specs) => self.maps(node, path, specs, &[]),
-            Kind::Repositories => self.maps(node, path, REPOSITORY, OPTIONS),
-            Kind::Map => self.constants(node, path),
+            Kind::Repositories => self.maps(node, path, repository(), options()),
+            Kind::Map => {
+                let map = matches!(node.value, Value::Map(_));
+                self.require(map, node, path, "a mapping");
+            }
+            Kind::TextMap => self.texts(node, path),
+            Kind::TextOrInteger => {
+                let fits = node.as_text().is_some() || node.as_integer().is_some();
+                self.require(fits, node, path, "text or a whole number");
+            }
         }
     }
 
@@ -207,8 +224,11 @@ impl Validator {
         }
     }
 
-    fn constants(&mut self, node: &Node, path: &str) {
+    fn texts(&mut self, node: &Node, path: &str) {
         self.require(matches!(node.value, Value::Map(_)), node, path, "a mapping");
+        for entry in node.entries() {
+            self.value(&entry.value, &join(path, &entry.key), Kind::Text);
+        }
     }
 
     fn require(&mut self, holds: bool, node: &Node, path: &str, expected: &str) {

@@ -111,6 +111,23 @@ impl Node {
             .map(|entry| &entry.value)
     }
 
+    /// Returns the value of a key to change it.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        let Value::Map(entries) = &mut self.value else {
+            return None;
+        };
+        let entry = entries.iter_mut().find(|entry| entry.key == key)?;
+        Some(&mut entry.value)
+    }
+
+    /// Returns an element of a list to change it.
+    pub fn element(&mut self, index: usize) -> Option<&mut Node> {
+        match &mut self.value {
+            Value::List(elements) => elements.get_mut(index),
+            _ => None,
+        }
+    }
+
     /// Returns the entries of a mapping; of anything else, none.
     pub fn entries(&self) -> &[Entry] {
         match &self.value {

@@ -210,7 +210,10 @@ fn plan_action(action: &Action, context: &Context<'_>) -> Result<Option<Step>, P
         Action::Extract(flags) => actions::extract::plan(flags, context)?,
         Action::RepoList(flags) => actions::repo_list::plan(flags, context),
         Action::RepoInfo { json } => actions::repo_info::plan(*json, context),
-        Action::ConfigValidate { .. } => return Ok(None),
+        Action::ConfigValidate { .. }
+        | Action::ConfigShow(_)
+        | Action::ConfigGenerate(_)
+        | Action::ConfigSchema => return Ok(None),
     }))
 }
 

@@ -4,6 +4,7 @@
 
 pub mod borg;
 mod estimate;
+mod generate;
 mod outcome;
 mod report;
 mod runner;
@@ -19,6 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
+use crate::command_line::actions::ConfigShow;
 use crate::command_line::{self, CommandLine, Parsed};
 use crate::config::error::ConfigErrors;
 use crate::config::{Configuration, LoadContext, paths};
@@ -103,6 +105,14 @@ pub fn run(
             return 1;
         }
     };
+    if let Some(code) = generate::asked(
+        &line,
+        &|name| world.variable(name),
+        &mut stdout,
+        &mut stderr,
+    ) {
+        return code;
+    }
     let loaded = Loaded::load(&line, world);
     let settings = settings(program, &line, &loaded.configurations, world);
     let log = Log::new(settings, stdout, stderr);
@@ -234,9 +244,10 @@ struct Run<'a> {
 impl Run<'_> {
     fn finish(mut self, loaded: &Loaded) -> u8 {
         self.tell_of_loading(loaded);
-        match validate::asked(self.line) {
-            Some(show) => self.validate(loaded, show),
-            None => self.run_all(loaded),
+        match (validate::asked(self.line), validate::show_asked(self.line)) {
+            (Some(show), _) => self.validate(loaded, show),
+            (None, Some(show)) => self.show(loaded, show),
+            (None, None) => self.run_all(loaded),
         }
         if !self.results.is_empty() {
             let results = std::mem::take(&mut self.results);
@@ -256,6 +267,10 @@ impl Run<'_> {
     }
 
     fn tell_of_loading(&mut self, loaded: &Loaded) {
+        for warning in &self.line.warnings {
+            self.summary
+                .push(Record::new(Level::Warning, warning.clone()));
+        }
         for configuration in &loaded.configurations {
             for warning in &configuration.warnings {
                 self.add(Level::Warning, warning.clone());
@@ -282,6 +297,21 @@ impl Run<'_> {
             }
             self.add(Level::Answer, "All configuration files are valid");
         }
+    }
+
+    fn show(&mut self, loaded: &Loaded, show: &ConfigShow) {
+        if loaded.configurations.is_empty() {
+            self.no_configuration(loaded);
+            return;
+        }
+        let text = match show.json {
+            true => validate::shown_as_json(&loaded.configurations, show.option.as_deref()),
+            false => match &show.option {
+                Some(option) => validate::shown_option(&loaded.configurations, option),
+                None => validate::shown(&loaded.configurations),
+            },
+        };
+        self.log.data(text.as_bytes());
     }
 
     fn no_configuration(&mut self, loaded: &Loaded) {

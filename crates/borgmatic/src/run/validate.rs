@@ -1,12 +1,12 @@
-//! `config validate`, and JSON as Python prints it.
+//! `config validate`, `config show`, and JSON as Python prints it.
 
 use std::fmt::Write;
 
 use serde_json::Value;
 
 use crate::command_line::CommandLine;
-use crate::command_line::actions::Action;
-use crate::config::Configuration;
+use crate::command_line::actions::{Action, ConfigShow};
+use crate::config::{Configuration, show};
 
 /// Tells whether validation is asked for, and whether the configurations are to be shown.
 pub fn asked(line: &CommandLine) -> Option<bool> {
@@ -23,9 +23,45 @@ pub fn shown(configurations: &[Configuration]) -> String {
         if configurations.len() > 1 {
             text.push_str("---\n");
         }
-        text.push_str(&configuration.shown);
+        text.push_str(&show::yaml(&configuration.tree));
     }
     text
+}
+
+/// Tells what `config show` is asked for.
+pub fn show_asked(line: &CommandLine) -> Option<&ConfigShow> {
+    line.actions.iter().find_map(|action| match action {
+        Action::ConfigShow(show) => Some(show),
+        _ => None,
+    })
+}
+
+/// One option of the configurations as YAML. It was asked for by name: a secret is told.
+pub fn shown_option(configurations: &[Configuration], option: &str) -> String {
+    let mut text = String::new();
+    for configuration in configurations {
+        if configurations.len() > 1 {
+            text.push_str("---\n");
+        }
+        match configuration.tree.get(option) {
+            Some(node) => text.push_str(show::block(node).trim_end()),
+            None => text.push_str("null"),
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The configurations, or one option of each, as a JSON list.
+pub fn shown_as_json(configurations: &[Configuration], option: Option<&str>) -> String {
+    let all = configurations.iter().map(|configuration| match option {
+        Some(option) => configuration
+            .tree
+            .get(option)
+            .map_or(Value::Null, show::json),
+        None => show::json(&configuration.tree),
+    });
+    python_json(&all.collect())
 }
 
 /// JSON on one line with Python's separators and escapes, as borgmatic prints its results.
