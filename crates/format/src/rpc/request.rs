@@ -276,11 +276,20 @@ impl<'a> Arguments<'a> {
     }
 
     pub(super) fn real(&self, name: &'static str) -> Result<f64, CallError> {
-        let value = self.needed(name)?.read_value();
-        match value {
-            Ok(msgpack::Value::Int(number)) => Ok(number as f64),
-            Ok(msgpack::Value::Float(number)) if number.is_finite() => Ok(number),
-            _ => Err(self.unusable(name)),
+        let mut reader = self.needed(name)?;
+        // Whatever else stands there may be as large as a message, and is not made a value.
+        let number = match reader.peek() {
+            Some(0xca | 0xcb) => match reader.read_value() {
+                Ok(msgpack::Value::Float(number)) => number,
+                _ => f64::NAN,
+            },
+            _ => reader
+                .read_integer()
+                .map_or(f64::NAN, |number| number as f64),
+        };
+        match number.is_finite() {
+            true => Ok(number),
+            false => Err(self.unusable(name)),
         }
     }
 

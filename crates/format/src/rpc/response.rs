@@ -7,6 +7,9 @@ use super::{Answer, Form, Malformed};
 /// What old servers and clients are told in place of a result.
 const NO_RESULT: &str = "Remote Exception (see remote log for the traceback)";
 
+/// More lines or arguments of an exception are not kept.
+const MAX_LINES: usize = 1000;
+
 /// The answer to one request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Response<'a> {
@@ -112,10 +115,7 @@ impl<'a> Response<'a> {
                     failure.class = text(reader)?;
                     failed = true;
                 }
-                b"exception_args" => match reader.read_value()? {
-                    Value::Array(args) => failure.args = Some(args),
-                    _ => return Err(Malformed),
-                },
+                b"exception_args" => failure.args = Some(args(reader)?),
                 b"exception_full" => failure.full = lines(reader)?,
                 b"exception_short" => failure.short = lines(reader)?,
                 b"exception_trace" => failure.trace = reader.read_bool()?,
@@ -182,8 +182,35 @@ fn text(reader: &mut Reader<'_>) -> Result<String, Malformed> {
     Ok(String::from_utf8_lossy(reader.read_raw()?).into_owned())
 }
 
+/// Reads at most as many lines as anybody would look at.
 fn lines(reader: &mut Reader<'_>) -> Result<Vec<String>, Malformed> {
-    (0..reader.read_array_len()?)
-        .map(|_| text(reader))
-        .collect()
+    few(reader, text)
+}
+
+/// Reads what an exception is made of: texts, numbers, and nil in place of anything else.
+fn args(reader: &mut Reader<'_>) -> Result<Vec<Value>, Malformed> {
+    few(reader, |reader| {
+        let value = match reader.peek() {
+            Some(0x80..=0x9f | 0xdc..=0xdf) => reader.skip().map(|_| Value::Nil),
+            _ => reader.read_value(),
+        };
+        Ok(value?)
+    })
+}
+
+/// Reads the first elements of an array, and passes over the rest: small values take more memory
+/// than room in a message.
+fn few<'a, T>(
+    reader: &mut Reader<'a>,
+    mut read: impl FnMut(&mut Reader<'a>) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
+    let mut values = Vec::new();
+    for place in 0..reader.read_array_len()? {
+        if place < MAX_LINES {
+            values.push(read(reader)?);
+        } else {
+            reader.skip()?;
+        }
+    }
+    Ok(values)
 }

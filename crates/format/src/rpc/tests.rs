@@ -173,6 +173,46 @@ fn a_claimed_length_costs_no_memory_and_ends_at_the_limit() {
 }
 
 #[test]
+fn what_is_small_on_the_wire_does_not_become_large_in_memory() {
+    let many = || Value::Array(vec![Value::Int(7); 5000]);
+    let mut out = Vec::new();
+    Value::Map(vec![
+        (Value::text("i"), Value::Int(1)),
+        (Value::text("exception_class"), Value::text("Error")),
+        (
+            Value::text("exception_args"),
+            Value::Array(vec![many(), Value::text("x")]),
+        ),
+        (
+            Value::text("exception_full"),
+            Value::Array(vec![Value::text(""); 5000]),
+        ),
+    ])
+    .write(&mut out);
+    let failure = Response::decode(&out).unwrap().outcome.unwrap_err();
+    assert_eq!(failure.args, Some(vec![Value::Nil, Value::text("x")]));
+    assert_eq!(failure.full.len(), 1000);
+    let mut out = Vec::new();
+    Value::Map(vec![
+        (Value::text("i"), Value::Int(1)),
+        (Value::text("m"), Value::text("commit")),
+        (
+            Value::text("a"),
+            Value::Map(vec![(Value::text("threshold"), many())]),
+        ),
+    ])
+    .write(&mut out);
+    let commit = Request::decode(&out).unwrap().call();
+    assert!(matches!(
+        commit,
+        Err(CallError::Unusable {
+            name: "threshold",
+            ..
+        })
+    ));
+}
+
+#[test]
 fn long_messages_arrive_in_a_buffer_that_does_not_grow_beyond_them() {
     let data = vec![1; 3 << 20];
     let id = ChunkId::new([1; 32]);
