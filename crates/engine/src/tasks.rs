@@ -58,6 +58,17 @@ impl<T> Waiting<T> {
     }
 }
 
+/// What ended the waiting for a task.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Popped<T> {
+    /// A task.
+    Task(T),
+    /// There is something else to do.
+    Called,
+    /// There will be no more tasks.
+    Closed,
+}
+
 /// Tasks for worker threads.
 #[derive(Debug)]
 pub struct TaskQueue<T> {
@@ -97,19 +108,37 @@ impl<T> TaskQueue<T> {
         self.arrived.notify_one();
     }
 
-    /// Waits for a task; none when the queue was closed and is empty.
-    pub fn pop(&self) -> Option<T> {
+    /// Waits for a task, or until the thread is `called` to something else, or the queue was closed
+    /// and is empty.
+    pub fn pop(&self, called: impl Fn() -> bool) -> Popped<T> {
         let mut waiting = lock(&self.waiting);
         loop {
-            let task = waiting.next();
-            if task.is_some() || waiting.closed {
-                return task;
+            if let Some(task) = waiting.next() {
+                return Popped::Task(task);
+            }
+            if called() {
+                return Popped::Called;
+            }
+            if waiting.closed {
+                return Popped::Closed;
             }
             waiting = self
                 .arrived
                 .wait(waiting)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Lets waiting threads look whether they are called.
+    pub fn wake(&self) {
+        drop(lock(&self.waiting));
+        self.arrived.notify_all();
+    }
+
+    /// Waits until something arrives or a thread is woken, or so long.
+    pub fn rest(&self, moment: Duration) {
+        let waiting = lock(&self.waiting);
+        drop(self.arrived.wait_timeout(waiting, moment));
     }
 
     /// Takes a task if there is one.
@@ -305,8 +334,11 @@ mod tests {
         queue.push(Priority::Bulk, 4);
         queue.push(Priority::Normal, 5);
         queue.close();
-        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
-        assert_eq!(order, [3, 2, 1, 4, 5]);
+        let order: Vec<_> = (0..6).map(|_| queue.pop(|| false)).collect();
+        let tasks = [3, 2, 1, 4, 5].map(Popped::Task);
+        assert_eq!(order[..5], tasks);
+        assert_eq!(order[5], Popped::Closed);
+        assert_eq!(queue.pop(|| true), Popped::Called);
     }
 
     #[test]

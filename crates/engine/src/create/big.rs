@@ -1,8 +1,8 @@
 //! Files of more than one chunk: read and cut by one worker, stored by all.
 //!
-//! The worker that reads fills slabs and sends them off with their chunks; whoever is free takes
-//! those through the stages. When too much is under way the reader does so itself. Results are put
-//! together in the order of the file.
+//! The worker that reads puts copies of the chunks on the line, just as long as they are; whoever is
+//! free takes those through the stages. When too much is under way the reader does so itself.
+//! Results are put together in the order of the file.
 
 use std::ops::Range;
 use std::os::fd::AsFd;
@@ -18,6 +18,7 @@ use super::entry::{FileToRead, ReadFile, ReadItem};
 use super::line::Loan;
 use super::lister::Lister;
 use super::read::{self, OpenFile};
+use super::slabs::Slabs;
 use super::source::Source;
 use super::stages::{Bench, StoredChunk};
 use crate::error::{EngineError, SourceError};
@@ -166,11 +167,12 @@ impl BigFile {
             Ok(open) => {
                 lock(&self.progress).item = Some(open.item.clone());
                 crew.readers.fetch_add(1, Ordering::Relaxed);
-                let content = for_each_chunk(crew, bench, lister, &open, |crew, bench, group| {
-                    self.send(crew, group);
+                let send = |crew: &Crew<'env>, bench: &mut Bench<'env>, cut: &mut Cut, chunks| {
+                    self.send(crew, cut, chunks);
                     self.rest(crew, bench);
                     Ok(())
-                });
+                };
+                let content = for_each_chunk(crew, bench, lister, &open, send);
                 crew.readers.fetch_sub(1, Ordering::Relaxed);
                 let content = content?;
                 (true, content.and_then(|()| read::close(lister, open)))
@@ -181,44 +183,32 @@ impl BigFile {
         Ok(())
     }
 
-    fn send(self: &Arc<Self>, crew: &Crew<'_>, group: Group) {
+    fn send(self: &Arc<Self>, crew: &Crew<'_>, cut: &mut Cut, chunks: Vec<Range<usize>>) {
+        if let [only] = chunks.as_slice()
+            && let Some(data) = cut.buffer.get(only.clone())
+            && let Some(stored) = crew.store.store_known_zeros(data)
+        {
+            // Zeros come in the longest of chunks: others need the room.
+            lock(&self.progress).groups.push(Some(vec![stored]));
+            return;
+        }
         let mut progress = lock(&self.progress);
         let index = progress.groups.len();
         progress.groups.push(None);
         progress.under_way += 1;
         drop(progress);
         let big = Arc::clone(self);
-        let Group { slab, chunks } = group;
-        let loan = Loan::new(slab, &crew.slabs);
-        crew.spawn(Priority::Urgent, move |_, bench| {
-            bench.line.put(&loan, chunks.into_iter(), move |stored| {
-                let mut progress = lock(&big.progress);
-                progress.under_way -= 1;
-                if let Some(place) = progress.groups.get_mut(index) {
-                    *place = Some(stored);
-                }
-                drop(progress);
-                big.changed.notify_all();
-            });
+        let loan = Loan::new(cut.take(&crew.slabs), &crew.slabs);
+        crew.put_on_line(&loan, chunks.into_iter(), move |stored| {
+            let mut progress = lock(&big.progress);
+            progress.under_way -= 1;
+            if let Some(place) = progress.groups.get_mut(index) {
+                *place = Some(stored);
+            }
+            drop(progress);
+            big.changed.notify_all();
         });
     }
-}
-
-/// Chunks of a file and the slab they lie in.
-struct Group {
-    slab: Vec<u8>,
-    chunks: Vec<Range<usize>>,
-}
-
-/// Stores a group and gives its slab back.
-fn store<'env>(
-    crew: &Crew<'env>,
-    bench: &mut Bench<'env>,
-    group: Group,
-) -> Result<Vec<StoredChunk>, EngineError> {
-    let loan = Loan::new(group.slab, &crew.slabs);
-    let chunks: Vec<&[u8]> = group.chunks.iter().map(|chunk| loan.get(chunk)).collect();
-    crew.store.store(bench, &chunks)
 }
 
 /// What reading one file gives: its item or what is wrong with it, and the chunks stored.
@@ -234,69 +224,107 @@ pub(super) fn read_big<'env>(
     lister: &Lister<'_>,
     open: OpenFile,
 ) -> Result<Outcome, EngineError> {
-    let mut chunks = Vec::new();
-    let content = for_each_chunk(crew, bench, lister, &open, |crew, bench, group| {
-        chunks.extend(store(crew, bench, group)?);
+    let mut stored = Vec::new();
+    let store = |crew: &Crew<'env>, bench: &mut Bench<'env>, cut: &mut Cut, chunks: Vec<_>| {
+        let chunks: Vec<&[u8]> = (chunks.into_iter())
+            .map(|chunk: Range<usize>| cut.buffer.get(chunk).unwrap_or_default())
+            .collect();
+        stored.extend(crew.store.store(bench, &chunks)?);
         Ok(())
-    })?;
-    Ok((content.and_then(|()| read::close(lister, open)), chunks))
+    };
+    let content = for_each_chunk(crew, bench, lister, &open, store)?;
+    Ok((content.and_then(|()| read::close(lister, open)), stored))
 }
 
-/// Reads and cuts a file, and hands its chunks on, a few at a time.
+/// What was read of a file, up to `end` cut into chunks.
+#[derive(Default)]
+struct Cut {
+    buffer: Vec<u8>,
+    end: usize,
+}
+
+impl Cut {
+    /// Takes what is cut in a buffer that is not much longer; the rest stays.
+    fn take(&mut self, slabs: &Slabs) -> Vec<u8> {
+        let (cut, rest) = self.buffer.split_at_checked(self.end).unwrap_or_default();
+        if self.end < self.buffer.capacity() / 4 * 3 {
+            return slabs.copy_of(cut);
+        }
+        let mut next = slabs.take();
+        next.extend_from_slice(rest);
+        let mut taken = std::mem::replace(&mut self.buffer, next);
+        taken.truncate(self.end);
+        self.end = 0;
+        taken
+    }
+
+    /// Goes on behind what is cut.
+    fn advance(&mut self) {
+        self.buffer.drain(..self.end);
+        self.end = 0;
+    }
+}
+
+/// Reads and cuts a file, and hands its chunks on, a few at a time, with where they lie in what is
+/// cut.
 fn for_each_chunk<'env>(
     crew: &Crew<'env>,
     bench: &mut Bench<'env>,
     lister: &Lister<'_>,
     open: &OpenFile,
-    mut hand_on: impl FnMut(&Crew<'env>, &mut Bench<'env>, Group) -> Result<(), EngineError>,
+    mut hand_on: impl FnMut(
+        &Crew<'env>,
+        &mut Bench<'env>,
+        &mut Cut,
+        Vec<Range<usize>>,
+    ) -> Result<(), EngineError>,
 ) -> Result<Result<(), SourceError>, EngineError> {
     let mut cutter = lister.cutter();
     let mut source = Source::new(open.fd.as_fd(), &open.stat, lister.cut_holes_from());
-    let mut slab = crew.take_slab(bench).ok_or(EngineError::Abandoned)?;
-    let (mut chunks, mut cut) = (Vec::new(), 0);
+    let mut cut = Cut {
+        buffer: crew.take_slab(bench).ok_or(EngineError::Abandoned)?,
+        end: 0,
+    };
+    let mut chunks = Vec::new();
     let blocks_long = open.stat.kind() != FileKind::Regular;
     loop {
-        if blocks_long {
-            // Others may wait for what this thread has on its line.
-            crew.finish_line(bench)?;
+        // With one thread nobody else does it while this one waits.
+        while blocks_long && crew.work_on_line(bench) {}
+        let buffer = &mut cut.buffer;
+        if buffer.capacity() - buffer.len() < READ_BYTES {
+            // Not by doubling: it is about as long as the longest chunk.
+            buffer.reserve_exact(GROUP_BYTES);
         }
-        if slab.capacity() - slab.len() < READ_BYTES {
-            // Not by doubling: memory is counted by what buffers have room for.
-            slab.reserve_exact(GROUP_BYTES);
-        }
-        let target = slab.len() + READ_BYTES;
-        let end = match source.fill(&mut slab, target) {
+        let target = buffer.len() + READ_BYTES;
+        let end = match source.fill(buffer, target) {
             Ok(end) => end,
             Err(error) => {
-                crew.slabs.keep(slab);
+                crew.slabs.keep(cut.buffer);
                 return Ok(Err(SourceError::io("read", error)));
             }
         };
-        while let Some(data) = slab.get(cut..).filter(|data| !data.is_empty()) {
+        while let Some(data) = buffer.get(cut.end..).filter(|data| !data.is_empty()) {
             let (data, end) = source.piece(cutter.offset(), data, end);
             let Some(len) = cutter.next_cut(data, end) else {
                 break;
             };
-            chunks.push(cut..cut + len);
-            cut += len;
+            chunks.push(cut.end..cut.end + len);
+            cut.end += len;
         }
-        if cut < GROUP_BYTES && !end {
+        if cut.end < GROUP_BYTES && !end {
             continue;
         }
-        let mut next = crew.slabs.take();
-        next.extend_from_slice(slab.get(cut..).unwrap_or_default());
-        slab.truncate(cut);
         if !chunks.is_empty() {
             let chunks = std::mem::take(&mut chunks);
-            hand_on(crew, bench, Group { slab, chunks })?;
+            hand_on(crew, bench, &mut cut, chunks)?;
         }
         if end {
-            crew.slabs.keep(next);
+            crew.slabs.keep(cut.buffer);
             return Ok(Ok(()));
         }
+        cut.advance();
         if !crew.wait_for_slabs(bench) {
             return Err(EngineError::Abandoned);
         }
-        (slab, cut) = (next, 0);
     }
 }

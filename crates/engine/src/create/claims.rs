@@ -15,6 +15,9 @@ use fastness_format::item::ChunkRef;
 use crate::cache::chunks::{ChunkTable, Released};
 use crate::tasks::lock;
 
+/// How long a thread waits for another before it looks for work again.
+const MOMENT: Duration = Duration::from_millis(5);
+
 /// What became of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
@@ -57,6 +60,20 @@ impl Claims {
         self.claim_with(&mut lock(&self.being_stored), *id, size)
     }
 
+    /// Claims a chunk if it is in the repository or on its way; else does nothing.
+    pub fn claim_if_known(&self, id: &ChunkId) -> Option<ChunkRef> {
+        let being_stored = lock(&self.being_stored);
+        if being_stored.contains(id) {
+            return None;
+        }
+        let entry = self.table.reference(id)?;
+        Some(ChunkRef {
+            id: *id,
+            size: entry.size,
+            csize: entry.csize,
+        })
+    }
+
     fn claim_with(&self, being_stored: &mut HashSet<ChunkId>, id: ChunkId, size: u32) -> Claim {
         let (entry, new) = self.table.claim(&id, size);
         if new {
@@ -81,20 +98,20 @@ impl Claims {
         self.published.notify_all();
     }
 
-    /// Waits until a pending chunk is published; none when `failed` says that it never will be.
-    pub fn wait_for(&self, id: &ChunkId, failed: impl Fn() -> bool) -> Option<ChunkRef> {
-        let mut being_stored = lock(&self.being_stored);
-        while being_stored.contains(id) {
-            if failed() {
-                return None;
-            }
-            being_stored = self
-                .published
-                .wait_timeout(being_stored, Duration::from_millis(50))
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+    /// Waits a moment for a pending chunk to be published.
+    pub fn wait_for(&self, id: &ChunkId) {
+        let being_stored = lock(&self.being_stored);
+        if being_stored.contains(id) {
+            let woken = self.published.wait_timeout(being_stored, MOMENT);
+            drop(woken.unwrap_or_else(PoisonError::into_inner));
         }
-        drop(being_stored);
+    }
+
+    /// What is known of a claimed chunk; none while it is pending.
+    pub fn published(&self, id: &ChunkId) -> Option<ChunkRef> {
+        if lock(&self.being_stored).contains(id) {
+            return None;
+        }
         let entry = self.table.get(id)?;
         Some(ChunkRef {
             id: *id,

@@ -11,6 +11,7 @@
 //! like. Two budgets bound the memory: bytes read and not yet sealed, bytes sealed and not yet
 //! written. The first error of any thread ends all of them.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,22 +21,24 @@ use fastness_format::crypto::Sealed;
 use fastness_format::id::ChunkId;
 use fastness_repository::Repository;
 
+use super::line::{Line, Loan};
 use super::slabs::Slabs;
-use super::stages::{Bench, Outbox, Store};
+use super::stages::{Bench, Outbox, Store, StoredChunk};
 use crate::error::EngineError;
-use crate::tasks::{Budget, Priority, TaskQueue, lock};
+use crate::tasks::{Budget, Popped, Priority, TaskQueue, lock};
 
 /// Bytes of sealed objects that may wait for the writer.
 const SEALED_BUDGET: usize = 5 << 20;
 /// Capacity of the buffers of written objects that are kept to be used again.
-const SPARE_BYTES: usize = 5 << 20;
+const SPARE_BYTES: usize = 12 << 20;
 /// Shorter buffers are not worth keeping.
 const SPARE_LEAST: usize = 64 << 10;
 /// Bytes that may be read and not yet compressed, for each thread and one more.
-const SLAB_BYTES: usize = 5 << 20;
+const SLAB_BYTES: usize = 6 << 20;
 
-/// How long a thread waits for something that fills a lane, about as long as reading a chunk takes.
-const FOR_A_LANE: Duration = Duration::from_millis(3);
+/// How long a thread waits for others, or for what fills a lane, before it looks again: about as
+/// long as reading a chunk takes.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// Something a worker does.
 pub type Task<'env> = Box<dyn FnOnce(&Crew<'env>, &mut Bench<'env>) + Send + 'env>;
@@ -72,6 +75,29 @@ impl Failure {
 struct Spare {
     buffers: Vec<Vec<u8>>,
     bytes: usize,
+}
+
+impl Spare {
+    /// Takes the shortest buffer with room for so many bytes, else the longest.
+    fn take_for(&mut self, bytes: usize) -> Vec<u8> {
+        let place = (self.buffers).partition_point(|other| other.capacity() < bytes);
+        let place = place.min(self.buffers.len().saturating_sub(1));
+        let buffer = (place < self.buffers.len()).then(|| self.buffers.remove(place));
+        let buffer = buffer.unwrap_or_default();
+        self.bytes -= buffer.capacity();
+        buffer
+    }
+
+    /// Keeps a buffer in the order of their sizes, for smaller ones if there are too many.
+    fn keep(&mut self, buffer: Vec<u8>) {
+        let capacity = buffer.capacity();
+        let place = (self.buffers).partition_point(|other| other.capacity() < capacity);
+        self.bytes += capacity;
+        self.buffers.insert(place, buffer);
+        while self.bytes > SPARE_BYTES && !self.buffers.is_empty() {
+            self.bytes -= self.buffers.remove(0).capacity();
+        }
+    }
 }
 
 /// The way from the workers to the writer.
@@ -112,21 +138,16 @@ impl Outbox for Post {
         self.failure.is_set()
     }
 
-    fn buffer(&self) -> Vec<u8> {
-        let mut spare = lock(&self.spare);
-        let buffer = spare.buffers.pop().unwrap_or_default();
-        spare.bytes -= buffer.capacity();
-        buffer
+    fn buffer(&self, bytes: usize) -> Vec<u8> {
+        lock(&self.spare).take_for(bytes)
     }
 }
 
 impl Post {
     fn keep(&self, object: Sealed) {
         let buffer = object.into_vec();
-        let mut spare = lock(&self.spare);
-        if buffer.capacity() >= SPARE_LEAST && spare.bytes + buffer.capacity() <= SPARE_BYTES {
-            spare.bytes += buffer.capacity();
-            spare.buffers.push(buffer);
+        if buffer.capacity() >= SPARE_LEAST {
+            lock(&self.spare).keep(buffer);
         }
     }
 
@@ -167,6 +188,8 @@ pub struct Crew<'env> {
     pub repository: &'env Writable<'env>,
     /// What files are read into.
     pub slabs: Arc<Slabs>,
+    /// Long chunks on their way.
+    line: Arc<Line<'env>>,
     /// Number of big files that are being read.
     pub readers: AtomicUsize,
     post: &'env Post,
@@ -195,6 +218,22 @@ impl<'env> Crew<'env> {
         self.post.failure.set(error);
     }
 
+    /// Makes what a thread needs of its own.
+    pub fn bench(&self) -> Bench<'env> {
+        self.store.bench(&self.line)
+    }
+
+    /// Puts chunks on the line; `receiver` gets the results in their order.
+    pub fn put_on_line(
+        &self,
+        loan: &Arc<Loan>,
+        chunks: impl ExactSizeIterator<Item = Range<usize>>,
+        receiver: impl FnOnce(Vec<StoredChunk>) + Send + 'env,
+    ) {
+        self.line.put(loan, chunks, receiver);
+        self.queue.wake();
+    }
+
     /// Takes a buffer to read into, when not too much is under way; none when the operation failed.
     pub fn take_slab(&self, bench: &mut Bench<'env>) -> Option<Vec<u8>> {
         self.wait_for_slabs(bench).then(|| self.slabs.take())
@@ -203,52 +242,60 @@ impl<'env> Crew<'env> {
     /// Waits until not too much is under way, and meanwhile works on what is; false when the
     /// operation failed.
     pub fn wait_for_slabs(&self, bench: &mut Bench<'env>) -> bool {
+        // A belt keeps a thread busy for longer than reading can wait: better another one has it.
+        let mut alone = self.threads == 1;
         while !self.slabs.has_room() {
             if self.failed() {
                 return false;
             }
-            if bench.line.has_room()
-                && let Some(task) = self.queue.try_pop_urgent()
-            {
+            let worked = if let Some(task) = self.queue.try_pop_urgent() {
                 task(self, bench);
-            } else if bench.line.is_idle() {
-                self.slabs.wait();
+                true
             } else {
-                self.step(bench);
+                self.compress_one(bench) || alone && self.work_on_line(bench)
+            };
+            if !worked {
+                self.queue.rest(MOMENT);
+                alone = true;
             }
         }
         true
     }
 
-    /// Goes on with what is on this thread's line.
-    fn step(&self, bench: &mut Bench<'env>) {
-        if let Err(error) = bench.line.step(self.store, &mut bench.compressor) {
-            self.fail(error);
+    /// Works on long chunks; false when there is nothing to do for this thread now.
+    pub fn work_on_line(&self, bench: &mut Bench<'env>) -> bool {
+        let worked = self.line.work(self.store, &mut bench.compressor);
+        self.worked(worked)
+    }
+
+    fn compress_one(&self, bench: &mut Bench<'env>) -> bool {
+        let compressed = self.line.compress_one(self.store, &mut bench.compressor);
+        self.worked(compressed)
+    }
+
+    /// What one thread did is what another may have waited for.
+    fn worked(&self, result: Result<bool, EngineError>) -> bool {
+        match result {
+            Ok(false) => false,
+            Ok(true) => {
+                self.queue.wake();
+                true
+            }
+            Err(error) => {
+                self.fail(error);
+                false
+            }
         }
     }
 
-    /// Ends what is on this thread's line.
-    ///
-    /// # Errors
-    /// When the operation fails.
-    pub fn finish_line(&self, bench: &mut Bench<'env>) -> Result<(), EngineError> {
-        bench.line.finish(self.store, &mut bench.compressor)
-    }
-
-    /// Works on what is on this thread's line or on any waiting task but the reading of big files;
-    /// false when there is none.
+    /// Works on long chunks or on any waiting task but the reading of big files; false when there
+    /// is nothing to do.
     pub fn help(&self, bench: &mut Bench<'env>) -> bool {
-        if bench.line.has_room()
-            && let Some(task) = self.queue.try_pop_light()
-        {
+        if let Some(task) = self.queue.try_pop_light() {
             task(self, bench);
             return true;
         }
-        if bench.line.is_idle() || self.failed() {
-            return false;
-        }
-        self.step(bench);
-        true
+        self.work_on_line(bench)
     }
 
     /// Waits until everything sent was put into the repository.
@@ -263,37 +310,46 @@ impl<'env> Crew<'env> {
         }
     }
 
-    /// Takes a task that may fill a lane, or goes on without.
+    /// Does what is best while long chunks are on their way.
     fn go_on(&self, bench: &mut Bench<'env>) {
-        let task = if !bench.line.has_room() {
+        if self.compress_one(bench) {
+            return;
+        }
+        let reading = self.readers.load(Ordering::Relaxed);
+        let task = if !self.line.has_room() {
             None
-        } else if self.readers.load(Ordering::Relaxed) > 0 && self.slabs.has_room() {
+        } else if reading > 0 && self.slabs.has_room() {
             // More is on its way, and full lanes do twice as much in the same time.
-            self.queue.pop_light_within(FOR_A_LANE)
+            self.queue.pop_light_within(MOMENT)
         } else {
             self.queue.try_pop_light()
         };
-        match task {
-            Some(task) => task(self, bench),
-            None => self.step(bench),
+        if let Some(task) = task {
+            task(self, bench);
+        } else if !self.work_on_line(bench) {
+            // Others have the belts.
+            let task = self.queue.try_pop();
+            if let Some(task) = task.or_else(|| self.queue.pop_light_within(MOMENT)) {
+                task(self, bench);
+            }
         }
     }
 
     fn work(&self) {
-        let mut bench = self.store.bench();
+        let mut bench = self.bench();
         loop {
             if self.failed() {
                 self.queue.abandon();
                 return;
             }
-            // Reading a big file takes long, and others wait for what is on the line.
-            if !bench.line.is_idle() {
+            if !self.line.is_idle() {
                 self.go_on(&mut bench);
                 continue;
             }
-            match self.queue.pop() {
-                Some(task) => task(self, &mut bench),
-                None => return,
+            match self.queue.pop(|| !self.line.is_idle()) {
+                Popped::Task(task) => task(self, &mut bench),
+                Popped::Called => {}
+                Popped::Closed => return,
             }
         }
     }
@@ -315,6 +371,7 @@ pub fn with_crew<'env, T>(
         store,
         repository,
         slabs: Arc::new(Slabs::new((threads + 1) * SLAB_BYTES, longest_chunk)),
+        line: Arc::new(Line::new(store.crypto, threads)),
         readers: AtomicUsize::new(0),
         post,
         queue: TaskQueue::default(),

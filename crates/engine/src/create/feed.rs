@@ -104,7 +104,7 @@ pub fn feed(
     let fed = with_crew(&store, &post, &repository, threads, longest, |crew| {
         let mut feed = Feed {
             crew,
-            bench: store.bench(),
+            bench: crew.bench(),
             rewriter: options.rewriter,
             keeps_sizes: options.keeps_sizes,
             chunker: &chunker,
@@ -265,8 +265,6 @@ impl<'env> Feed<'_, 'env> {
             if self.slab.capacity() == 0 {
                 self.slab = self.take_slab()?;
             }
-            // Reading may take long, and others may wait for what this thread has on its line.
-            self.crew.finish_line(&mut self.bench)?;
             self.slab.reserve_exact(READ_BYTES);
             end = content(&mut self.slab, READ_BYTES)? == 0;
             begin = self.cut(&mut cutter, begin, end);
@@ -340,7 +338,7 @@ impl<'env> Feed<'_, 'env> {
         self.crew.spawn(Priority::Urgent, move |crew, bench| {
             let Some(rewriter) = rewriter else {
                 let receiver = move |stored| slot.put(stored);
-                bench.line.put(&loan, cuts.into_iter(), receiver);
+                crew.put_on_line(&loan, cuts.into_iter(), receiver);
                 return;
             };
             let chunks: Vec<&[u8]> = cuts.iter().map(|cut| loan.get(cut)).collect();
@@ -354,7 +352,6 @@ impl<'env> Feed<'_, 'env> {
 
     /// Takes over what is complete; waits for all that was sent if it is told to.
     fn settle(&mut self, wait: bool) -> Result<(), EngineError> {
-        self.crew.finish_line(&mut self.bench)?;
         while let Some(slot) = self.groups.front() {
             if !wait && !slot.is_filled() {
                 break;

@@ -404,13 +404,12 @@ impl<'a> Pending<'a> {
             });
             return Ok(());
         }
-        let mut bench = crew.store.bench();
+        let mut bench = crew.bench();
         let slot = Arc::new(Slot::default());
         let filled = Arc::clone(&slot);
         read_batch(crew, &mut bench, self.lister, vec![file], move |read| {
             filled.put(read);
         })?;
-        crew.finish_line(&mut bench)?;
         let read = slot.take(|| crew.failed()).ok_or(EngineError::Abandoned)?;
         for file in read {
             self.accept_file(crew, file)?;

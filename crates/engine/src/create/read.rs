@@ -191,7 +191,7 @@ pub fn read_batch<'env>(
     if long_cuts.is_empty() {
         finish(Vec::new());
     } else {
-        bench.line.put(&loan, long_cuts.into_iter(), finish);
+        crew.put_on_line(&loan, long_cuts.into_iter(), finish);
     }
     Ok(())
 }

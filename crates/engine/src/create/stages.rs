@@ -6,7 +6,7 @@
 //! threads, is the business of the pipeline.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use fastness_format::chunker::is_zero;
 use fastness_format::compress::{CompressionSpec, Compressor};
@@ -49,8 +49,8 @@ pub trait Outbox: Sync {
     /// Tells whether the operation failed elsewhere.
     fn failed(&self) -> bool;
 
-    /// Gives a buffer, possibly one that was used before.
-    fn buffer(&self) -> Vec<u8>;
+    /// Gives a buffer for about so many bytes, possibly one that was used before.
+    fn buffer(&self, bytes: usize) -> Vec<u8>;
 }
 
 /// What the stages need, shared by all threads.
@@ -74,8 +74,8 @@ pub struct Store<'a> {
 pub struct Bench<'a> {
     /// Compresses.
     pub compressor: Compressor,
-    /// Long chunks on their way.
-    pub line: Line<'a>,
+    /// Long chunks on their way, of all threads.
+    pub line: Arc<Line<'a>>,
     claims: Vec<Claim>,
     ids: Vec<ChunkId>,
 }
@@ -102,9 +102,9 @@ impl<'a> Store<'a> {
     }
 
     /// Makes what a thread needs of its own.
-    pub fn bench(&self) -> Bench<'a> {
+    pub fn bench(&self, line: &Arc<Line<'a>>) -> Bench<'a> {
         Bench {
-            line: Line::new(self.crypto),
+            line: Arc::clone(line),
             compressor: Compressor::new(self.compression),
             claims: Vec::new(),
             ids: Vec::new(),
@@ -132,9 +132,8 @@ impl<'a> Store<'a> {
                 Claim::Known(chunk) => (Some(*chunk), false),
                 Claim::Mine => (published.next(), true),
                 Claim::Pending => {
-                    // Another thread may be waiting for what this one has on its line.
-                    bench.line.finish(self, &mut bench.compressor)?;
-                    (Some(self.wait_for(id)?), false)
+                    let chunk = self.wait_for(&bench.line, &mut bench.compressor, id)?;
+                    (Some(chunk), false)
                 }
             };
             let chunk = chunk.ok_or(EngineError::Abandoned)?;
@@ -143,13 +142,24 @@ impl<'a> Store<'a> {
         Ok(stored)
     }
 
-    /// Waits until another thread has stored a chunk.
-    ///
-    /// # Errors
-    /// [`EngineError::Abandoned`] when the operation failed.
-    pub fn wait_for(&self, id: &ChunkId) -> Result<ChunkRef, EngineError> {
-        let chunk = self.claims.wait_for(id, || self.outbox.failed());
-        chunk.ok_or(EngineError::Abandoned)
+    /// Waits until another thread has stored a chunk. It may be on the line, and all others wait.
+    fn wait_for(
+        &self,
+        line: &Line<'a>,
+        compressor: &mut Compressor,
+        id: &ChunkId,
+    ) -> Result<ChunkRef, EngineError> {
+        loop {
+            if let Some(chunk) = self.claims.published(id) {
+                return Ok(chunk);
+            }
+            if self.outbox.failed() {
+                return Err(EngineError::Abandoned);
+            }
+            if !line.work(self, compressor)? {
+                self.claims.wait_for(id);
+            }
+        }
     }
 
     /// Tells whether a chunk is all zeros and long enough for its id to be worth remembering.
@@ -165,6 +175,14 @@ impl<'a> Store<'a> {
     /// Remembers the id of so many zeros.
     pub fn remember_zeros(&self, len: usize, id: ChunkId) {
         lock(&self.zero_ids).insert(len, id);
+    }
+
+    /// Stores a chunk if it is all zeros and known by that; else does nothing.
+    pub fn store_known_zeros(&self, data: &[u8]) -> Option<StoredChunk> {
+        let is_worth_it = data.len() >= REUSE_BYTES && Self::looks_zero(data);
+        let id = is_worth_it.then(|| self.id_of_zeros(data.len()))??;
+        let chunk = self.claims.claim_if_known(&id)?;
+        Some(StoredChunk { chunk, new: false })
     }
 
     /// Computes ids; those of all-zero chunks are remembered by length.
@@ -249,7 +267,7 @@ impl<'a> Store<'a> {
         data: &[u8],
     ) -> Result<Vec<u8>, EngineError> {
         let mut object = if data.len() >= REUSE_BYTES {
-            self.outbox.buffer()
+            self.outbox.buffer(data.len() + data.len() / 128)
         } else {
             Vec::new()
         };

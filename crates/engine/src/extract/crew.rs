@@ -18,7 +18,7 @@ use crate::attributes::Attributes;
 use crate::conveyor::Conveyor;
 use crate::error::EngineError;
 use crate::objects::{ContentReader, ObjectError};
-use crate::tasks::{Budget, Priority, TaskQueue, lock};
+use crate::tasks::{Budget, Popped, Priority, TaskQueue, lock};
 
 /// Bytes of content that may wait or be under way. What waits is not in memory yet: this bounds how
 /// many files are open and how far the walk is ahead.
@@ -226,7 +226,7 @@ struct Worker<'a> {
 
 impl Worker<'_> {
     fn work(&mut self) -> Result<(), ObjectError> {
-        while let Some(job) = self.crew.queue.pop() {
+        while let Popped::Task(job) = self.crew.queue.pop(|| false) {
             self.begin(job)?;
             loop {
                 while self.chunks.has_room()

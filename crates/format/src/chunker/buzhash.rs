@@ -7,7 +7,8 @@
 //! of dependent steps, two look-ups each. Here the same hash is the difference of two prefixes:
 //! `S(i) = XOR over j < i of rotr(T[data[j]], j)` gives `H(i) = rotl(S(i + w) ^ S(i), w - 1 + i)`,
 //! so each byte is looked up once, the chain is one XOR, and the test (against a mask rotated
-//! instead of the hash) is done for many positions at a time.
+//! instead of the hash) is done for many positions at a time. Long runs of one byte, as in disk
+//! images, are skipped: the hash is the same in all of a run.
 
 use super::table::BASE;
 
@@ -100,6 +101,13 @@ impl Scan {
     }
 }
 
+/// Returns how many bytes at the beginning are the same, or some fewer.
+fn run_of_one_byte(bytes: &[u8]) -> usize {
+    let (parts, _) = bytes.as_chunks::<64>();
+    let same = bytes.first().map_or([0; 64], |first| [*first; 64]);
+    parts.iter().take_while(|part| **part == same).count() * 64
+}
+
 impl Buzhash {
     /// Makes a chunker. The seed is the repository key's; see
     /// [`ChunkerParams::validated`](super::ChunkerParams::validated) for the rules of the rest,
@@ -166,7 +174,11 @@ impl Buzhash {
             let rest = usize::try_from(known).ok().and_then(|at| bytes.get(at..));
             let rest = rest.unwrap_or_default();
             let room = scan.prefixes.len() - scan.filled;
-            let (now, later) = rest.split_at(room.min(rest.len()));
+            let run = run_of_one_byte(rest);
+            // Windows inside a run have one hash: if the first is no cut, none is.
+            let skips = run > self.window + BLOCK && self.window <= room;
+            let wanted = if skips { self.window } else { room };
+            let (now, later) = rest.split_at(wanted.min(rest.len()));
             self.extend(scan, now);
             if let Some(position) = self.test(scan) {
                 scan.tested = position;
@@ -176,7 +188,11 @@ impl Buzhash {
                 scan.searching = true;
                 return None;
             }
-            scan.slide();
+            if skips && let Ok(start) = usize::try_from(known) {
+                scan.restart(start + run + 1 - self.window, self.window);
+            } else {
+                scan.slide();
+            }
         }
     }
 

@@ -163,6 +163,7 @@ fn any_data() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![
         (0usize..3000).prop_map(|len| vec![0; len]),
         (any::<u8>(), 0usize..500).prop_map(|(byte, len)| vec![byte; len]),
+        (any::<u8>(), 16_000usize..50_000).prop_map(|(byte, len)| vec![byte; len]),
         (any::<u64>(), 0usize..60_000).prop_map(|(seed, len)| noise(seed, len)),
     ];
     proptest::collection::vec(part, 0..5).prop_map(|parts| parts.concat())

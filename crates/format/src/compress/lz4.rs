@@ -7,16 +7,13 @@ use lz4_flex::block::{
     CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size,
 };
 
-use super::{DecompressError, Method, write_smaller};
+use super::{DecompressError, Method, store, write_smaller};
 
 const HEADER: [u8; 2] = [1, 0];
 /// Shorter inputs use a table of half the size, which is cleared in half the time.
 const SMALL: usize = u16::MAX as usize;
 
-/// A longer output buffer is not kept: very few chunks need one.
-const LONGEST_KEPT: usize = 7 << 20;
-
-/// A compressor with its hash tables and its output buffer.
+/// A compressor with its hash tables, and an output buffer for short inputs.
 pub(super) struct Lz4 {
     small: CompressTable,
     large: Option<CompressTable>,
@@ -28,29 +25,39 @@ impl Default for Lz4 {
         Self {
             small: CompressTable::small(),
             large: None,
-            body: Vec::new(),
+            body: vec![0; get_maximum_output_size(SMALL)],
         }
     }
 }
 
 impl Lz4 {
     pub(super) fn compress(&mut self, data: &[u8], out: &mut Vec<u8>) {
-        // It is not cleared from one chunk to the next, which would fill it with zeros again.
-        let room = get_maximum_output_size(data.len());
-        if self.body.len() < room {
-            self.body.resize(room, 0);
+        if data.len() >= SMALL {
+            self.compress_long(data, out);
+            return;
         }
-        let table = if data.len() < SMALL {
-            &mut self.small
-        } else {
-            self.large.get_or_insert_with(CompressTable::large)
-        };
         // It cannot fail with this much room; if it did, the data would be stored as it is.
-        let len = compress_into_with_table(data, &mut self.body, table).unwrap_or(data.len());
-        let body = self.body.get(..len).unwrap_or(data);
+        let len = compress_into_with_table(data, &mut self.body, &mut self.small);
+        let body = self.body.get(..len.unwrap_or(data.len())).unwrap_or(data);
         write_smaller(HEADER, body, data, out);
-        if self.body.len() > LONGEST_KEPT {
-            self.body = Vec::new();
+    }
+
+    /// Works in the output itself: a second buffer for each thread would be more memory than
+    /// filling the room with zeros is work.
+    fn compress_long(&mut self, data: &[u8], out: &mut Vec<u8>) {
+        let begin = out.len();
+        out.extend_from_slice(&HEADER);
+        let body = out.len();
+        let room = get_maximum_output_size(data.len());
+        out.reserve_exact(room);
+        out.resize(body + room, 0);
+        let table = self.large.get_or_insert_with(CompressTable::large);
+        let room = out.get_mut(body..).unwrap_or_default();
+        let len = compress_into_with_table(data, room, table).unwrap_or(data.len());
+        out.truncate(body + len);
+        if len >= data.len() {
+            out.truncate(begin);
+            store(data, out);
         }
     }
 }

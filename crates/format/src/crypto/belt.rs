@@ -159,14 +159,14 @@ impl<'a, T, B: AsRef<[u8]>> Belt<'a, T, B> {
         }
     }
 
+    /// The number of things that are worked on at the cost of one.
+    pub fn width(crypto: &Crypto) -> usize {
+        if crypto.id.has_lanes() { degree() } else { 1 }
+    }
+
     /// Tells whether something more would fill a lane.
     pub fn has_room(&self) -> bool {
-        let width = if self.crypto.id.has_lanes() {
-            degree()
-        } else {
-            1
-        };
-        self.places.len() + self.done.len() < width
+        self.places.len() + self.done.len() < Self::width(self.crypto)
     }
 
     /// Tells whether there is nothing on it.
