@@ -1,6 +1,7 @@
 //! Our `serve` with real Borg as its client, through a real ssh server.
 //!
-//! Every session is a process of its own, as sshd starts it.
+//! Every session is a process of its own, as sshd starts it. What a client sees of it, good or bad, is
+//! what it sees of official Borg.
 
 use std::fs;
 use std::io::Write;
@@ -10,13 +11,12 @@ use std::time::{Duration, Instant};
 
 use fastness_testkit::{Borg, Outcome, Run, Sandbox, Sshd, Tree, Version, source_tree};
 
-use crate::ours;
+use crate::{ours, reference};
 
 /// A client's machine and a server's, with a source tree and the address of a repository.
 struct Machines {
     sandbox: Sandbox,
-    /// Ends when this is dropped.
-    _server: Sshd,
+    server: Sshd,
     client: Borg,
     address: String,
 }
@@ -31,7 +31,7 @@ impl Machines {
         let address = server.address(sandbox.path("repository"));
         Machines {
             sandbox,
-            _server: server,
+            server,
             client: Borg::official(client),
             address,
         }
@@ -231,5 +231,94 @@ fn a_signal_ends_a_server_that_waits_and_frees_the_lock() {
         let status = server.wait().unwrap();
         assert_eq!(status.code(), Some(code), "{signal}");
         assert!(!lock.exists(), "{signal}");
+    }
+}
+
+#[test]
+fn a_forced_command_of_sshd_holds_for_a_real_client() {
+    let machines = Machines::new(Version::V14);
+    let (sandbox, server) = (&machines.sandbox, &machines.server);
+    let allowed = sandbox.path("my repository");
+    let forced = format!(
+        "{} serve --append-only --restrict-to-repository '{}'",
+        ours().path().display(),
+        allowed.display()
+    );
+    let rsh = server.rsh("restricted", Some(&forced));
+    let run = |arguments: &[&str]| machines.prepare(arguments).env("BORG_RSH", &rsh).go();
+    let address = server.address(&allowed);
+    let _ = run(&["init", "--encryption", "repokey", &address]).ok();
+    let other = run(&["init", "--encryption", "repokey", &machines.address]).exits(2);
+    let path = sandbox.path("repository").display().to_string();
+    let refused = format!("Repository path not allowed: {path}\n");
+    assert!(other.err().ends_with(&refused), "{other}");
+    let _ = run(&["create", &format!("{address}::one"), "source"]).ok();
+    let size_before = size(&allowed.join("data"));
+    let _ = run(&["delete", &format!("{address}::one")]).ok();
+    let _ = run(&["compact", "--threshold", "0", &address]).ok();
+    assert!(size(&allowed.join("data")) > size_before);
+    let _ = run(&["delete", &address]).exits(2);
+    assert!(allowed.join("config").exists());
+}
+
+/// Commands that fail at the server. `@` is the directory of the repositories there.
+const FAILURES: [&[&str]; 10] = [
+    &["list", "@/missing"],
+    &["init", "-e", "none", "@/repository"],
+    &["init", "-e", "none", "@/repository/data/below"],
+    &["init", "-e", "none", "@/missing/parent"],
+    &["init", "-e", "none", "@/file"],
+    &["list", "@/file"],
+    &["list", "@/directory"],
+    &["list", "@/strange"],
+    &["list", "--lock-wait", "0", "@/locked"],
+    &["create", "@/repository::large", "large"],
+];
+
+/// What a real client says of failures at a server, without the name of its directory.
+fn failures(server: &Borg) -> Vec<(i32, String)> {
+    let mut sandbox = Sandbox::new();
+    let here = sandbox.root().display().to_string();
+    for name in ["repository", "strange", "locked"] {
+        let init = ["init", "--encryption", "none", name];
+        let _ = sandbox.run(&ours(), &init).ok();
+    }
+    fs::write(
+        sandbox.path("strange/config"),
+        "[repository]\nversion = 9\n",
+    )
+    .unwrap();
+    fs::write(sandbox.path("file"), "x").unwrap();
+    fs::create_dir(sandbox.path("directory")).unwrap();
+    fs::create_dir(sandbox.path("locked/lock.exclusive")).unwrap();
+    fs::write(sandbox.path("locked/lock.exclusive/elsewhere@1.7-0"), "").unwrap();
+    let large = source_tree::Bytes::new(5).random(12_000_000);
+    fs::write(sandbox.path("large"), large).unwrap();
+    // In place of ssh: what it would run at the other end, whatever the host.
+    let rsh = sandbox.path("rsh");
+    let serve = format!("exec {} serve --storage-quota 10M", server.path().display());
+    fs::write(&rsh, serve).unwrap();
+    sandbox.set_env("BORG_RSH", format!("sh {}", rsh.display()));
+    sandbox.set_env("BORG_EXIT_CODES", "modern");
+    sandbox.set_env("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes");
+    let client = Borg::official(Version::V14);
+    let address = format!("ssh://server{here}");
+    let fail = |words: &[&str]| {
+        let words: Vec<String> = words
+            .iter()
+            .map(|word| word.replace('@', &address))
+            .collect();
+        let outcome = sandbox.run(&client, &words);
+        (outcome.code(), outcome.err().replace(&here, "@"))
+    };
+    FAILURES.map(fail).into()
+}
+
+#[test]
+fn failures_reach_a_real_client_as_those_of_borgs_server() {
+    let (theirs, own) = (failures(&reference()), failures(&ours()));
+    for ((theirs, own), command) in theirs.iter().zip(&own).zip(FAILURES) {
+        assert_eq!(own, theirs, "{command:?}");
+        assert!(theirs.0 > 1, "{command:?}: {theirs:?}");
     }
 }
