@@ -6,21 +6,21 @@ what is possible, not to be reached.
 """
 
 READ = 6.7e9  # from the page cache
-WRITE = 1.5e9  # into the page cache
-CUT = 0.95e9  # buzhash in interleaved streams
+WRITE = 1.7e9  # into the page cache
+CUT = 1.6e9  # buzhash in interleaved streams
 CUT_SHARE = 0.75  # the first 512 KiB of each chunk of 2 MiB are not searched
-LZ4 = 0.69e9
+LZ4 = 1.0e9
 UNLZ4 = 4.3e9
 AES = 6.9e9
 CRC = 5e9  # checksum, index, copies
 HASH = {"repokey-blake2": 1.97e9, "repokey": 1.5e9}  # ids and MACs, several at a time
-OPEN = 7.2e-6  # open, stat, attributes, close of a file
-STAT = 4.4e-6  # stat and attributes of an unchanged file
-SMALL = 21e-6  # the rest of a new small file: hash, compress, seal, index
-ITEM = 3.5e-6  # look-up and item of an unchanged file
-MAKE = 35e-6  # creation of a file with its attributes
-PRINT = 1.5e-6  # a line of a listing
-START = 0.045  # program start and key derivation
+OPEN = 6e-6  # open, stat, attributes, close of a file
+STAT = 3.4e-6  # stat and attributes of an unchanged file
+SMALL = 12e-6  # the rest of a new small file: hash, compress, seal, index
+ITEM = 1e-6  # look-up and item of an unchanged file
+MAKE = 16e-6  # creation of a file with its attributes
+PRINT = 0.8e-6  # a line of a listing
+START = 0.03  # program start and key derivation
 
 
 def seconds(workload, mode, corpus, store, cores):
