@@ -22,6 +22,8 @@ mod slabs;
 mod source;
 mod stages;
 pub(crate) mod stamp;
+#[cfg(test)]
+mod tests;
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;

@@ -54,7 +54,7 @@ pub struct ClientState<'a> {
     pub chunks: &'a mut ChunkTable,
     /// What the last run remembered of files.
     pub files: &'a FilesCache,
-    /// What the next run is to remember; finished by the caller after the commit.
+    /// What the next run is to remember; finished while the archive is committed.
     pub remember: Option<FilesCacheWriter>,
     /// Asked when all is stored, before the archive is: an error, and it will never be.
     pub confirm: &'a mut dyn FnMut() -> Result<(), EngineError>,
