@@ -73,6 +73,12 @@ pub fn end_wanted() -> bool {
     wanted
 }
 
+/// Returns the exit code of a process that the signal ended which asked this one to end.
+pub fn code_of_end() -> Option<u8> {
+    let signal = ENDING.iter().find(|signal| signal.count() > 0)?;
+    u8::try_from(signal.number()).ok()?.checked_add(128)
+}
+
 /// Returns the error of a run that a signal other than Ctrl-C ended.
 pub fn cause_of_end() -> Option<CommandError> {
     let (signal, name, text) = if Signal::Terminate.count() > 0 {

@@ -11,6 +11,7 @@ pub mod command_line;
 pub mod config;
 pub mod directories;
 pub mod glob;
+pub mod hooks;
 pub mod output;
 pub mod patterns;
 pub mod plan;

@@ -79,19 +79,6 @@ fn examine_options(node: &Node, errors: &mut Vec<ConfigError>) {
     for (index, command) in commands.unwrap_or_default().iter().enumerate() {
         examine_command(command, index, errors);
     }
-    for key in ["encryption_passphrase", "encryption_passcommand"] {
-        if let Some(value) = node.get(key)
-            && value
-                .as_text()
-                .is_some_and(|text| text.starts_with("{credential "))
-        {
-            errors.push(ConfigError::NotSupportedYet {
-                at: value.at.clone(),
-                what: format!("a credential as {key:?}"),
-                hint: "",
-            });
-        }
-    }
     if let Some(value) = node.get("encryption_passcommand")
         && value
             .as_text()

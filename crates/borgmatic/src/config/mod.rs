@@ -13,6 +13,7 @@ pub mod json_schema;
 pub mod load;
 pub mod logic;
 pub mod normalize;
+mod old_commands;
 pub mod options;
 pub mod paths;
 pub mod reference;

@@ -3,6 +3,7 @@
 //! After this only one form of everything is left, and validation need not know the others.
 
 use super::error::{ConfigError, ConfigErrors};
+use super::old_commands;
 use super::options::SECTIONS;
 use super::tree::{Entry, Node, Position, Value};
 
@@ -43,6 +44,7 @@ pub fn normalize(root: &mut Node) -> Result<Vec<String>, ConfigErrors> {
     }
     let mut warnings = Vec::new();
     flatten_sections(root, &mut warnings)?;
+    old_commands::normalize(root, &mut warnings);
     exclude_if_present(root, &mut warnings);
     statistics(root, &mut warnings);
     checks(root, &mut warnings);

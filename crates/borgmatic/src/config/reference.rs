@@ -67,8 +67,7 @@ pub fn markdown() -> String {
     out.push_str("## Not supported yet\n\nThese options of borgmatic are refused with an error, never ignored: ");
     out.push_str(&later.join(", "));
     out.push_str(
-        ".\n\nThe same holds for remote repositories (`ssh://…`), the `spot` check with its fields, and credentials\n\
-         (`{credential …}`).\n",
+        ".\n\nThe same holds for remote repositories (`ssh://…`), and the `spot` check with its fields.\n",
     );
     out
 }

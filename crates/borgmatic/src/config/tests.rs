@@ -114,7 +114,6 @@ fn what_does_not_work_yet_is_refused_and_not_ignored() {
         @r#"
         config.yaml:1: the option "healthchecks" is not supported yet
         config.yaml:2: the option "ssh_command" is not supported yet
-        config.yaml:3: a credential as "encryption_passphrase" is not supported yet
         config.yaml:5: the remote repository "ssh://host/./x" is not supported yet; use a path on this machine
         config.yaml:6: the remote repository "ssh://host/./x" is not supported yet; use a path on this machine
         config.yaml:7: the option "repositories[1].remote_path" is not supported yet
@@ -130,18 +129,16 @@ fn the_mission_configuration_lacks_only_what_comes_later() {
         config.yaml:14: the remote repository "ssh://borg-backup@remote-nas.example.net:6883/./server" is not supported yet; use a path on this machine
         config.yaml:50: the option "ssh_command" is not supported yet
         config.yaml:70: the spot check is not supported yet
-        config.yaml:76: the option "commands" is not supported yet
         "#);
 }
 
 #[test]
 fn without_that_the_mission_configuration_is_read_completely() {
     let mission = include_str!("../../../../testdata/borgmatic/mission.yaml");
-    let (before, _) = mission.split_once("\ncommands:").unwrap();
-    let (before, _) = before.split_once("    - name: spot").unwrap();
-    let kept = before
-        .lines()
-        .filter(|line| !line.starts_with("ssh_command"));
+    let (before, spot) = mission.split_once("    - name: spot").unwrap();
+    let (_, commands) = spot.split_once("\ncommands:\n").unwrap();
+    let text = format!("{before}commands:\n{commands}");
+    let kept = text.lines().filter(|line| !line.starts_with("ssh_command"));
     let text: String = kept
         .map(|line| line.replace("ssh://", "/mnt/").replace(":6883", "") + "\n")
         .collect();
@@ -161,6 +158,7 @@ fn without_that_the_mission_configuration_is_read_completely() {
         Some("cat /etc/borg/passphrase")
     );
     assert_eq!(options.access.variables.len(), 5);
+    assert_eq!(options.commands.len(), 3);
     assert_eq!(
         (options.control.retries, options.control.retry_wait),
         (3, 10)

@@ -6,6 +6,8 @@
 use fastness_borg::environment::Secret;
 
 use super::tree::Node;
+use crate::hooks::command::CommandHook;
+use crate::hooks::credential::CredentialSettings;
 
 /// Everything that decides how one repository is handled. A missing option is `None` (or empty):
 /// nothing is sent to Borg for it.
@@ -29,6 +31,8 @@ pub struct Options {
     pub output: OutputOptions,
     /// When and whether anything runs.
     pub control: Control,
+    /// Commands that run before and after what is done, in the order of the file.
+    pub commands: Vec<CommandHook>,
 }
 
 /// What is saved, and what not.
@@ -67,6 +71,8 @@ pub struct Access {
     pub passphrase: Option<Secret>,
     /// A command that prints it.
     pub passcommand: Option<String>,
+    /// Where credentials are kept that stand for secrets.
+    pub credentials: CredentialSettings,
     /// Environment variables of Borg that are set by options.
     pub variables: Vec<(&'static str, String)>,
     /// Answers (`YES`, `NO`) that apply where the environment does not give one.
@@ -224,6 +230,15 @@ impl Options {
             check_last: read.integer("check_last"),
             output: read.output(),
             control: read.control(),
+            commands: read
+                .get("commands")
+                .map(|node| {
+                    node.elements()
+                        .iter()
+                        .filter_map(CommandHook::read)
+                        .collect()
+                })
+                .unwrap_or_default(),
         }
     }
 }
@@ -308,6 +323,7 @@ impl<'a> Reader<'a> {
         Access {
             passphrase: self.text("encryption_passphrase").map(Secret::new),
             passcommand: self.text("encryption_passcommand"),
+            credentials: self.credentials(),
             variables: VARIABLES
                 .iter()
                 .filter_map(|(option, name)| self.scalar(option).map(|value| (*name, value)))
@@ -323,6 +339,26 @@ impl<'a> Reader<'a> {
             user_state_directory: self.text("user_state_directory"),
             umask: self.integer("umask"),
             lock_wait: self.integer("lock_wait"),
+        }
+    }
+
+    fn credentials(&self) -> CredentialSettings {
+        let text = |section, key| Some(self.get(section)?.get(key)?.as_text()?.to_owned());
+        CredentialSettings {
+            working_directory: self.text("working_directory"),
+            systemd_creds_command: text("systemd", "systemd_creds_command"),
+            encrypted_credentials_directory: text("systemd", "encrypted_credentials_directory"),
+            secrets_directory: text("container", "secrets_directory"),
+            keepassxc_cli_command: text("keepassxc", "keepassxc_cli_command"),
+            secret_tool_command: text("keepassxc", "secret_tool_command"),
+            ask_for_password: self
+                .get("keepassxc")
+                .and_then(|node| node.get("ask_for_password"))
+                .and_then(Node::as_boolean)
+                .unwrap_or(true),
+            key_file: text("keepassxc", "key_file"),
+            yubikey: text("keepassxc", "yubikey"),
+            op_command: text("onepassword", "op_command"),
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use fastness_borg::environment::Secret;
 
 use crate::config::typed::Options;
+use crate::hooks::credential::{self, CredentialSettings};
 
 /// A word of a command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,6 +177,13 @@ pub enum Passphrase {
     Text(Secret),
     /// From a command, which runs once.
     Command(Vec<String>),
+    /// From where the configuration keeps its credentials.
+    Credential {
+        /// How it is written in the configuration.
+        text: String,
+        /// Where they are kept.
+        settings: Box<CredentialSettings>,
+    },
 }
 
 /// What a configuration adds to the environment of its Borg commands.
@@ -198,6 +206,12 @@ impl Environment {
             variables: access.variables.clone(),
             defaults: access.answers.clone(),
             passphrase: match (&access.passphrase, passcommand) {
+                (Some(secret), _) if credential::is_named(secret.reveal()) => {
+                    Passphrase::Credential {
+                        text: secret.reveal().to_owned(),
+                        settings: Box::new(access.credentials.clone()),
+                    }
+                }
                 (Some(secret), _) => Passphrase::Text(secret.clone()),
                 (None, Some(words)) => Passphrase::Command(words),
                 (None, None) => Passphrase::Inherited,

@@ -4,7 +4,9 @@
 
 pub mod borg;
 mod estimate;
+mod file;
 mod generate;
+mod hooked;
 mod outcome;
 mod report;
 mod runner;
@@ -12,7 +14,7 @@ mod sink;
 mod steps;
 mod validate;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -24,13 +26,10 @@ use crate::command_line::actions::ConfigShow;
 use crate::command_line::{self, CommandLine, Parsed};
 use crate::config::error::ConfigErrors;
 use crate::config::{Configuration, LoadContext, paths};
+use crate::hooks::command::Side;
 use crate::output::log::{Level, Log, LogSettings, Record};
-use crate::plan::{self, Plan, RepositoryPlan};
 use borg::{Borg, InProcess};
-use outcome::RunError;
-use report::Report;
 use runner::Runner;
-use steps::Steps;
 
 /// What a run has of the world around it.
 pub struct World {
@@ -249,17 +248,20 @@ impl Run<'_> {
             (None, Some(show)) => self.show(loaded, show),
             (None, None) => self.run_all(loaded),
         }
-        if !self.results.is_empty() {
-            let results = std::mem::take(&mut self.results);
-            self.log
-                .data(validate::python_json(&Value::Array(results)).as_bytes());
-        }
         self.log.summary(&self.summary);
         let failed = self
             .summary
             .iter()
             .any(|record| record.level == Level::Critical);
         self.signal.unwrap_or(u8::from(failed))
+    }
+
+    fn show_results(&mut self) {
+        if !self.results.is_empty() {
+            let results = std::mem::take(&mut self.results);
+            self.log
+                .data(validate::python_json(&Value::Array(results)).as_bytes());
+        }
     }
 
     fn add(&mut self, level: Level, text: impl Into<String>) {
@@ -342,110 +344,17 @@ impl Run<'_> {
                 return;
             }
         }
-        let files: Vec<PathBuf> = loaded
-            .configurations
-            .iter()
-            .flat_map(|configuration| configuration.files.iter().cloned())
-            .collect();
-        for configuration in &loaded.configurations {
-            if self.signal.is_none() {
-                self.run_file(configuration, &files);
-            }
-        }
-    }
-
-    fn run_file(&mut self, configuration: &Configuration, files: &[PathBuf]) {
-        let name = configuration.path.display().to_string();
-        let verbosity = self.log.settings().verbosity;
-        let errors = match plan::plan(configuration, self.line, verbosity) {
-            Ok(plan) => self.run_plan(plan, files),
-            Err(error) => vec![Record::new(Level::Critical, error.to_string())],
-        };
-        if errors.is_empty() {
-            let text = format!("{name}: Successfully ran configuration file");
-            self.add(Level::Info, text);
-        } else {
-            self.add(Level::Critical, format!("{name}: An error occurred"));
-            self.summary.extend(errors);
-        }
-    }
-
-    /// Runs the repositories of a file; one that fails goes to the end of the queue as often as
-    /// its retries allow.
-    fn run_plan(&mut self, plan: Plan, files: &[PathBuf]) -> Vec<Record> {
-        let mut errors = Vec::new();
-        let mut queue: VecDeque<(RepositoryPlan, u32)> = plan
-            .repositories
-            .into_iter()
-            .map(|plan| (plan, 0))
-            .collect();
-        while let Some((plan, tries)) = queue.pop_front() {
-            let control = &plan.repository.options.control;
-            let name = plan.repository.name().to_owned();
-            self.log.set_prefix(&name);
-            let wait = u64::from(tries).saturating_mul(control.retry_wait);
-            if wait > 0 {
-                let text = format!("Sleeping {wait}s before next retry");
-                self.log.record(Level::Warning, &text);
-                (self.runner.world.sleep)(Duration::from_secs(wait));
-            }
-            let result = self.run_repository(&plan, files);
-            match result {
-                Ok(()) => {}
-                Err(RunError::Signal { code }) => {
-                    self.signal = Some(code);
-                    errors.push(Record::new(
-                        Level::Critical,
-                        format!("{name}: ended by a signal"),
-                    ));
-                    queue.clear();
-                }
-                Err(error) if tries < control.retries => {
-                    self.tell(&error, Level::Warning);
-                    let text = format!("Retrying... attempt {}/{}", tries + 1, control.retries);
-                    self.log.record(Level::Warning, &text);
-                    queue.push_back((plan, tries + 1));
-                }
-                Err(error) => {
-                    // A person sees the summary right below.
-                    if !self.person {
-                        self.tell(&error, Level::Critical);
-                    }
-                    let text = format!("{name}: Error running actions for repository");
-                    errors.push(Record::new(Level::Critical, text));
-                    let lines = error.lines().into_iter();
-                    errors.extend(lines.map(|line| Record::new(Level::Critical, line)));
+        if self.everything(loaded, Side::Before) {
+            let files = loaded.configurations.iter();
+            let files: Vec<PathBuf> = files.flat_map(|one| one.files.iter().cloned()).collect();
+            for configuration in &loaded.configurations {
+                if self.signal.is_none() {
+                    self.run_file(configuration, &files);
                 }
             }
-            self.log.set_prefix("");
+            self.show_results();
+            self.everything(loaded, Side::After);
         }
-        errors
-    }
-
-    fn run_repository(&mut self, plan: &RepositoryPlan, files: &[PathBuf]) -> Result<(), RunError> {
-        let report = Report::new(self.person.then(|| self.log.clone()));
-        if plan.steps.iter().any(|step| !step.title_is_answer) {
-            report.repository(plan.repository.name(), &plan.repository.path);
-        }
-        // Results of a try that fails must not stand beside those of the next.
-        let mut results = Vec::new();
-        Steps {
-            runner: &self.runner,
-            config_files: files,
-            report: &report,
-            results: &mut results,
-        }
-        .run(plan)?;
-        self.results.append(&mut results);
-        Ok(())
-    }
-
-    /// Tells of an error when it happens; the summary repeats it.
-    fn tell(&self, error: &RunError, level: Level) {
-        self.log
-            .record(level, "Error running actions for repository");
-        // What the command itself said is in the log already.
-        self.log.record(level, &error.to_string());
     }
 }
 

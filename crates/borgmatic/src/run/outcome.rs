@@ -1,6 +1,8 @@
 //! How a command ended: exit codes as borgmatic reads them, and errors of a run.
 
 use crate::directories::DirectoryError;
+use crate::hooks::command::CommandError;
+use crate::hooks::credential::CredentialError;
 use crate::output::log::{Level, Log};
 use crate::patterns::PatternError;
 use crate::plan::PlanError;
@@ -48,6 +50,9 @@ pub enum RunError {
     /// The command for the passphrase failed.
     #[error("the command for the passphrase failed: {0}")]
     Passcommand(String),
+    /// A credential cannot be loaded.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
     /// The patterns cannot be made.
     #[error(transparent)]
     Patterns(#[from] PatternError),
@@ -57,6 +62,17 @@ pub enum RunError {
     /// The plan and the configuration contradict each other.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// A command hook failed.
+    #[error("Error running {hook} hook: {source}")]
+    Hook {
+        /// Where it stands.
+        hook: String,
+        /// What its command did.
+        source: CommandError,
+    },
+    /// A command hook asks to leave out what follows; nothing failed.
+    #[error("a command hook ended with a soft failure")]
+    SoftFailure,
     /// The system refused something.
     #[error("{what}: {source}")]
     System {
@@ -72,12 +88,18 @@ fn source_text(error: &DirectoryError) -> String {
 }
 
 impl RunError {
+    /// Returns the last lines that the command wrote which failed.
+    pub fn output(&self) -> &[String] {
+        match self {
+            Self::Command { output, .. } => output,
+            Self::Hook { source, .. } => source.output(),
+            _ => &[],
+        }
+    }
+
     /// Returns the lines of the summary: what a command wrote last, the error, what to do.
     pub fn lines(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        if let Self::Command { output, .. } = self {
-            lines.extend(output.iter().cloned());
-        }
+        let mut lines = self.output().to_vec();
         lines.push(self.to_string());
         if let Self::Command { code, .. } = self {
             lines.extend(next_step(*code).map(str::to_owned));

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use fastness_borg::environment::Secret;
 use serde_json::Value;
 
+use crate::hooks::credential::Credentials;
 use crate::output::log::{Level, Log};
 use crate::output::progress::Progress;
 use crate::plan::call::{Call, Environment, Passphrase, Show, quoted};
@@ -54,6 +55,8 @@ pub struct Runner<'a> {
     pub world: &'a World,
     /// Where records go.
     pub log: Log,
+    /// Credentials that were loaded.
+    pub credentials: Credentials,
     passphrases: Passphrases,
 }
 
@@ -63,6 +66,7 @@ impl<'a> Runner<'a> {
         Self {
             world,
             log,
+            credentials: Credentials::default(),
             passphrases: RefCell::default(),
         }
     }
@@ -166,12 +170,15 @@ impl<'a> Runner<'a> {
         let mut unset = |name: &str| variables.remove(&OsString::from(name));
         match environment.passphrase {
             Passphrase::Inherited => {}
-            Passphrase::Text(_) | Passphrase::Command(_) => {
+            Passphrase::Text(_) | Passphrase::Command(_) | Passphrase::Credential { .. } => {
                 unset("BORG_PASSCOMMAND");
                 unset("BORG_PASSPHRASE_FD");
             }
         }
-        if matches!(environment.passphrase, Passphrase::Text(_)) {
+        if matches!(
+            environment.passphrase,
+            Passphrase::Text(_) | Passphrase::Credential { .. }
+        ) {
             unset("BORG_PASSPHRASE");
         }
         for (name, value) in &environment.variables {
@@ -194,6 +201,12 @@ impl<'a> Runner<'a> {
         let words = match &environment.passphrase {
             Passphrase::Inherited => return Ok(None),
             Passphrase::Text(secret) => return Ok(Some(secret.clone())),
+            Passphrase::Credential { text, settings } => {
+                let secret = self
+                    .credentials
+                    .resolve(text, settings, &self.world.variables);
+                return Ok(Some(secret?));
+            }
             Passphrase::Command(_) if self.world.variable("BORG_PASSPHRASE").is_some() => {
                 return Ok(None);
             }

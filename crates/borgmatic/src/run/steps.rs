@@ -9,6 +9,7 @@ use crate::bootstrap;
 use crate::checks::{self, CheckTimes, Skip};
 use crate::config::Repository;
 use crate::directories::{RuntimeDirectory, state_directory};
+use crate::hooks::command::Scope;
 use crate::output::log::Level;
 use crate::output::progress::span;
 use crate::patterns::{self, Pattern};
@@ -16,6 +17,7 @@ use crate::plan::call::{Call, Environment, Show};
 use crate::plan::{CheckTask, RepositoryPlan, Step, Task};
 
 use super::estimate::{Count, Sizes, Total};
+use super::hooked::Hooks;
 use super::outcome::RunError;
 use super::report::{self, Report};
 use super::runner::{Extra, Given, Runner, parse_json};
@@ -31,6 +33,8 @@ pub struct Steps<'a> {
     pub config_files: &'a [PathBuf],
     /// Tells people what was done.
     pub report: &'a Report,
+    /// Commands around each action.
+    pub hooks: &'a Hooks<'a>,
     /// JSON results of the whole run.
     pub results: &'a mut Vec<Value>,
 }
@@ -42,17 +46,24 @@ impl Steps<'_> {
     /// When a step fails.
     pub fn run(&mut self, plan: &RepositoryPlan) -> Result<(), RunError> {
         for step in &plan.steps {
-            if !step.title.is_empty() {
-                let level = match step.title_is_answer {
-                    true => Level::Answer,
-                    false => Level::Info,
-                };
-                self.runner.log.record(level, &step.title);
-            }
-            let begin = Instant::now();
-            let done = self.step(step, plan)?;
-            self.report.step(step, &done, begin.elapsed());
+            let hooks = self.hooks;
+            hooks.around(Scope::Action, &[step.action], || self.told_step(step, plan))?;
         }
+        Ok(())
+    }
+
+    /// Runs one step between what is said before it and after it.
+    fn told_step(&mut self, step: &Step, plan: &RepositoryPlan) -> Result<(), RunError> {
+        if !step.title.is_empty() {
+            let level = match step.title_is_answer {
+                true => Level::Answer,
+                false => Level::Info,
+            };
+            self.runner.log.record(level, &step.title);
+        }
+        let begin = Instant::now();
+        let done = self.step(step, plan)?;
+        self.report.step(step, &done, begin.elapsed());
         Ok(())
     }
 

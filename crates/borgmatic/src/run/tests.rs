@@ -503,3 +503,5 @@ fn default_actions_can_be_switched_off() {
     assert_eq!((ran.code, ran.calls.as_str()), (0, ""));
     assert!(ran.stdout.contains("Usage:"));
 }
+
+mod hooks;

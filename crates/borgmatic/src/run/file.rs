@@ -1,0 +1,245 @@
+//! The run of one configuration file: its repositories with their retries, hooks around them.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::{Configuration, Repository};
+use crate::hooks::command::{Scope, Side, State};
+use crate::output::log::{Level, Record};
+use crate::plan::{self, Plan, RepositoryPlan};
+
+use super::hooked::Hooks;
+use super::outcome::RunError;
+use super::report::Report;
+use super::steps::Steps;
+use super::{Loaded, Run};
+
+/// What went wrong with a file.
+#[derive(Default)]
+struct Trouble {
+    /// For the summary.
+    records: Vec<Record>,
+    /// The repository that failed last.
+    repository: Option<Repository>,
+}
+
+impl Run<'_> {
+    /// Names of the actions of the call, for hooks that run with some only.
+    fn actions(&self) -> Vec<&'static str> {
+        self.line
+            .actions
+            .iter()
+            .map(|action| action.name())
+            .collect()
+    }
+
+    /// Runs the hooks around everything; an equal one in several files runs once. Tells whether
+    /// they went well.
+    pub(super) fn everything(&mut self, loaded: &Loaded, side: Side) -> bool {
+        let (world, actions) = (self.runner.world, self.actions());
+        let failed = |record: &Record| record.level == Level::Critical;
+        let state = match self.summary.iter().any(failed) {
+            true => State::Fail,
+            false => State::Finish,
+        };
+        let mut seen = Vec::new();
+        for configuration in &loaded.configurations {
+            let options = &configuration.options;
+            let hooks = Hooks::new(configuration, options, world, &self.log, self.line.dry_run);
+            if let Err(error) = hooks.everything(side, &actions, state, &mut seen) {
+                for line in error.lines() {
+                    self.add(Level::Critical, line);
+                }
+                if let RunError::Signal { code } = error {
+                    self.signal = Some(code);
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    pub(super) fn run_file(&mut self, configuration: &Configuration, files: &[PathBuf]) {
+        let name = configuration.path.display().to_string();
+        let verbosity = self.log.settings().verbosity;
+        let mut trouble = Trouble::default();
+        self.log.set_prefix(&name);
+        match plan::plan(configuration, self.line, verbosity) {
+            Ok(plan) => self.run_plan(configuration, plan, files, &mut trouble),
+            Err(error) => {
+                let record = Record::new(Level::Critical, error.to_string());
+                trouble.records.push(record);
+            }
+        }
+        self.log.set_prefix("");
+        if trouble.records.is_empty() {
+            let text = format!("{name}: Successfully ran configuration file");
+            self.add(Level::Info, text);
+        } else {
+            self.add(Level::Critical, format!("{name}: An error occurred"));
+            self.summary.extend(trouble.records);
+        }
+    }
+
+    /// Runs the repositories of a file between its hooks, and those for errors.
+    fn run_plan(
+        &mut self,
+        configuration: &Configuration,
+        plan: Plan,
+        files: &[PathBuf],
+        trouble: &mut Trouble,
+    ) {
+        let (world, log, actions) = (self.runner.world, self.log.clone(), self.actions());
+        let options = &configuration.options;
+        let hooks = Hooks::new(configuration, options, world, &log, self.line.dry_run);
+        let result = hooks.around(Scope::Configuration, &actions, || {
+            self.run_repositories(configuration, plan, files, trouble)
+        });
+        let error = match result {
+            Ok(()) | Err(RunError::SoftFailure) => return,
+            Err(error) => error,
+        };
+        // What a repository failed with is told already.
+        if trouble.records.is_empty() {
+            self.note(&error, "Error running configuration", trouble);
+        }
+        let failed = trouble.repository.as_ref();
+        let path = failed.map_or_else(String::new, |repository| repository.path.clone());
+        let label = failed.and_then(|repository| repository.label.clone());
+        let hooks = hooks.with([
+            ("repository", path),
+            ("repository_label", label.unwrap_or_default()),
+            ("error", error.to_string()),
+            ("output", error.output().join("\n")),
+        ]);
+        match hooks.point(Side::After, Scope::Error, &actions, State::Fail) {
+            Ok(()) | Err(RunError::SoftFailure) => {}
+            Err(error) => self.note(&error, "Error running after error hook", trouble),
+        }
+    }
+
+    /// Tells of an error and keeps it for the summary.
+    fn note(&mut self, error: &RunError, what: &str, trouble: &mut Trouble) {
+        if let RunError::Signal { code } = error {
+            self.signal = Some(*code);
+        }
+        // A person sees the summary right below.
+        if !self.person {
+            self.tell(error, what, Level::Critical);
+        }
+        let lines = [what.to_owned()].into_iter().chain(error.lines());
+        let records = lines.map(|line| Record::new(Level::Critical, line));
+        trouble.records.extend(records);
+    }
+
+    /// Runs the repositories of a file; one that fails goes to the end of the queue as often as
+    /// its retries allow. Returns the error of the one that failed last.
+    fn run_repositories(
+        &mut self,
+        configuration: &Configuration,
+        plan: Plan,
+        files: &[PathBuf],
+        trouble: &mut Trouble,
+    ) -> Result<(), RunError> {
+        let mut outcome = Ok(());
+        let mut queue: VecDeque<(RepositoryPlan, u32)> = plan
+            .repositories
+            .into_iter()
+            .map(|plan| (plan, 0))
+            .collect();
+        while let Some((plan, tries)) = queue.pop_front() {
+            let control = &plan.repository.options.control;
+            let name = plan.repository.name().to_owned();
+            self.log.set_prefix(&name);
+            let wait = u64::from(tries).saturating_mul(control.retry_wait);
+            if wait > 0 {
+                let text = format!("Sleeping {wait}s before next retry");
+                self.log.record(Level::Warning, &text);
+                (self.runner.world.sleep)(Duration::from_secs(wait));
+            }
+            match self.run_repository(configuration, &plan, files) {
+                Ok(()) => {}
+                Err(RunError::Signal { code }) => {
+                    self.signal = Some(code);
+                    let text = format!("{name}: ended by a signal");
+                    trouble.records.push(Record::new(Level::Critical, text));
+                    trouble.repository = Some(plan.repository);
+                    outcome = Err(RunError::Signal { code });
+                    queue.clear();
+                }
+                Err(error) if tries < control.retries => {
+                    self.tell(
+                        &error,
+                        "Error running actions for repository",
+                        Level::Warning,
+                    );
+                    let text = format!("Retrying... attempt {}/{}", tries + 1, control.retries);
+                    self.log.record(Level::Warning, &text);
+                    queue.push_back((plan, tries + 1));
+                }
+                Err(RunError::SoftFailure) => {}
+                Err(error) => {
+                    let text = "Error running actions for repository";
+                    // A person sees the summary right below.
+                    if !self.person {
+                        self.tell(&error, text, Level::Critical);
+                    }
+                    let text = format!("{name}: {text}");
+                    let lines = [text].into_iter().chain(error.lines());
+                    let records = lines.map(|line| Record::new(Level::Critical, line));
+                    trouble.records.extend(records);
+                    trouble.repository = Some(plan.repository);
+                    outcome = Err(error);
+                }
+            }
+        }
+        self.log
+            .set_prefix(&configuration.path.display().to_string());
+        outcome
+    }
+
+    fn run_repository(
+        &mut self,
+        configuration: &Configuration,
+        plan: &RepositoryPlan,
+        files: &[PathBuf],
+    ) -> Result<(), RunError> {
+        let report = Report::new(self.person.then(|| self.log.clone()));
+        if plan.steps.iter().any(|step| !step.title_is_answer) {
+            report.repository(plan.repository.name(), &plan.repository.path);
+        }
+        let (world, log, actions) = (self.runner.world, self.log.clone(), self.actions());
+        let repository = &plan.repository;
+        let paths = configuration.repositories.iter();
+        let paths: Vec<&str> = paths.map(|repository| repository.path.as_str()).collect();
+        let options = &repository.options;
+        let hooks = Hooks::new(configuration, options, world, &log, self.line.dry_run).with([
+            ("repository", repository.path.clone()),
+            (
+                "repository_label",
+                repository.label.clone().unwrap_or_default(),
+            ),
+            ("repositories", paths.join(",")),
+        ]);
+        // Results of a try that fails must not stand beside those of the next.
+        let mut results = Vec::new();
+        let mut steps = Steps {
+            runner: &self.runner,
+            config_files: files,
+            report: &report,
+            hooks: &hooks,
+            results: &mut results,
+        };
+        hooks.around(Scope::Repository, &actions, || steps.run(plan))?;
+        self.results.append(&mut results);
+        Ok(())
+    }
+
+    /// Tells of an error when it happens; the summary repeats it.
+    fn tell(&self, error: &RunError, what: &str, level: Level) {
+        self.log.record(level, what);
+        // What the command itself said is in the log already.
+        self.log.record(level, &error.to_string());
+    }
+}
