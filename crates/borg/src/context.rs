@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fastness_format::location::{Location, check_archive_name};
+use fastness_sys::daemon::Starting;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -49,6 +50,8 @@ pub struct Context<'a> {
     pub command_line: &'a [OsString],
     /// The directory in which the command was started.
     pub directory: PathBuf,
+    /// In a process that is on its way to the background: to be told when it is ready.
+    pub starting: Option<Starting>,
 }
 
 impl Context<'_> {

@@ -18,6 +18,7 @@ pub mod deletion;
 pub mod environment;
 pub mod error;
 pub mod exit_code;
+pub mod mount;
 pub mod options;
 pub mod output;
 pub mod passphrase;
@@ -36,13 +37,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fastness_engine::event::Level;
+use fastness_sys::daemon::{self, Side, Waiting};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use commands::{Action, COMMANDS, Entry};
+use commands::{Action, BORGFS, COMMANDS, Entry};
 use console::Streams;
 use context::Context;
 use environment::Environment;
-use error::CommandError;
+use error::{CommandError, with_causes};
 use exit_code::{Class, ExitCode};
 use jiff::Timestamp;
 use options::Invocation;
@@ -73,6 +75,42 @@ pub fn run(command_line: &[OsString], mut streams: Streams, environment: &Enviro
     }
 }
 
+/// Runs `borgfs`, the program that is the command `mount` alone.
+pub fn run_borgfs(
+    command_line: &[OsString],
+    mut streams: Streams,
+    environment: &Environment,
+) -> ExitCode {
+    let arguments = command_line.get(1..).unwrap_or_default();
+    let mut options = arguments.iter().take_while(|argument| *argument != "--");
+    if options.any(|word| word == "-V" || word == "--version") {
+        return print(&mut streams, &format!("borgfs {BORG_VERSION}\n"));
+    }
+    for warning in deprecations(arguments) {
+        say(&mut streams, &format!("{warning}\n"));
+    }
+    let help = [OsString::from("--help")];
+    let arguments = match arguments {
+        [] => &help,
+        given => given,
+    };
+    let mut action = match parsed(&BORGFS, arguments, &mut streams) {
+        Ok(action) => action,
+        Err(code) => return code,
+    };
+    match prepare(&BORGFS, action.as_mut(), environment) {
+        Ok(warnings) => carry_out(
+            &BORGFS,
+            action,
+            &warnings,
+            command_line,
+            streams,
+            environment,
+        ),
+        Err(error) => refuse(&BORGFS, &error, &mut streams, environment),
+    }
+}
+
 /// Finds the command in the arguments. What needs no command to be run is done here, and gives the
 /// exit code.
 fn read(
@@ -97,8 +135,18 @@ fn read(
             None => return Err(ExitCode::ERROR),
         },
     };
-    match parse(entry, &arguments) {
-        Ok(action) => Ok((entry, action)),
+    Ok((entry, parsed(entry, &arguments, streams)?))
+}
+
+/// Reads the arguments of a command. Mistakes are told and help is shown here, and give the exit
+/// code.
+fn parsed(
+    entry: &Entry,
+    arguments: &[OsString],
+    streams: &mut Streams,
+) -> Result<Box<dyn Action>, ExitCode> {
+    match parse(entry, arguments) {
+        Ok(action) => Ok(action),
         Err(error) if error.use_stderr() => {
             let text = parser_message(entry, &error);
             say(streams, &text);
@@ -219,6 +267,19 @@ fn carry_out(
         let version = format!("borgbackup version {BORG_VERSION}");
         reporter.log().info("borg.output.show-version", version);
     }
+    let mut starting = None;
+    if action.goes_to_background() {
+        match daemon::fork() {
+            Ok(Side::Parent(waiting)) => return wait_for(waiting, &reporter, common.show_rc),
+            Ok(Side::Child(child)) => starting = Some(child),
+            Err(error) => {
+                let error = CommandError::general(with_causes(&error));
+                report(entry, &error, &reporter);
+                return error.exit_code(environment.scheme);
+            }
+        }
+    }
+    let is_child = starting.is_some();
     let show_rc = common.show_rc;
     let mut context = Context {
         environment,
@@ -228,6 +289,7 @@ fn carry_out(
         person: Person::new(environment, Arc::clone(&reporter), streams.prompt),
         command_line,
         directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+        starting,
     };
     let result = action.run(&mut context).and_then(|()| {
         context
@@ -244,7 +306,26 @@ fn carry_out(
     if show_rc {
         log_exit_code(reporter.log(), code);
     }
+    if is_child {
+        // What comes after this is the parent's to do.
+        std::process::exit(code.code().into());
+    }
     code
+}
+
+/// Ends the part of a command that waits for the one in the background to be ready.
+fn wait_for(waiting: Waiting, reporter: &Reporter, show_rc: bool) -> ExitCode {
+    match waiting.wait() {
+        Ok(None) => {
+            if show_rc {
+                log_exit_code(reporter.log(), ExitCode::SUCCESS);
+            }
+            ExitCode::SUCCESS
+        }
+        // It has told why.
+        Ok(Some(code)) => ExitCode::from_raw(code),
+        Err(_) => ExitCode::ERROR,
+    }
 }
 
 /// Says which settings of Borg, bound to Python as they are, have no effect here.
@@ -301,7 +382,7 @@ fn log_exit_code(log: &Log, code: ExitCode) {
 /// Says what is wrong with the arguments: how they go, then what is wrong, as the last line.
 fn usage_message(entry: &Entry, reason: &str) -> String {
     let usage = entry.command().render_usage();
-    format!("{usage}\nborg {}: error: {reason}\n", entry.name())
+    format!("{usage}\n{}: error: {reason}\n", entry.title())
 }
 
 /// Takes the reason out of the parser's message, which adds usage and advice of its own.

@@ -30,4 +30,5 @@ pub mod tar;
 pub mod tasks;
 pub mod times;
 pub mod upgrade;
+pub mod vfs;
 pub mod world;

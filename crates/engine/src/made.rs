@@ -246,6 +246,11 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
+    /// Gives the session away, and the directory that must outlive it.
+    pub(crate) fn into_parts(self) -> (Session, tempfile::TempDir) {
+        (self.session, self._dir)
+    }
+
     /// Counts what the archives of the manifest refer to.
     pub(crate) fn counted(&self) -> ChunkTable {
         let archives = self.session.catalogue.manifest.archives.values();

@@ -1,7 +1,8 @@
 //! The `fastness` binary: picks the persona by the name it is called under.
 //!
-//! Called as `borg` (or with `borg` as first argument) it is Borg; called as `fastness` or
-//! `borgmatic` it does what configuration files say. One file, several links.
+//! Called as `borg` (or with `borg` as first argument) it is Borg; called as `borgfs` it mounts
+//! archives; called as `fastness` or `borgmatic` it does what configuration files say. One file,
+//! several links.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
         .and_then(Path::file_stem);
     match program.and_then(|name| name.to_str()) {
         Some("borg") => borg(&command_line),
-        Some("borgfs") => refuse("borgfs: mounting archives is not offered yet"),
+        Some("borgfs") => borgfs(&command_line),
         Some("borgmatic") => configured("borgmatic", &command_line),
         _ => fastness(&command_line),
     }
@@ -33,6 +34,13 @@ fn main() -> ExitCode {
 fn borg(command_line: &[OsString]) -> ExitCode {
     let environment = Environment::from_process();
     let code = fastness_borg::run(command_line, Streams::of_process(), &environment);
+    ExitCode::from(code.code())
+}
+
+/// Mounts archives.
+fn borgfs(command_line: &[OsString]) -> ExitCode {
+    let environment = Environment::from_process();
+    let code = fastness_borg::run_borgfs(command_line, Streams::of_process(), &environment);
     ExitCode::from(code.code())
 }
 
@@ -59,9 +67,4 @@ fn print(text: &str) -> ExitCode {
     // A reader that left wants no more of it.
     let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
-}
-
-fn refuse(reason: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "{reason}");
-    ExitCode::from(2)
 }

@@ -6,16 +6,18 @@
 //! - [`directory`] lists, [`stat`] describes, [`mod@file`] reads, [`sparse`] finds holes
 //! - [`node`] changes metadata; [`xattr`], [`acl`], [`inode_flags`] are the extended kinds
 //! - [`beneath`] writes below one directory and never outside
-//! - [`sync`] makes durable, [`memory`] maps files and guards secrets
-//! - [`process`], [`host`], [`users`] tell who and where we are
+//! - [`mount`] tells of mount points, [`sync`] makes durable, [`memory`] maps files and guards secrets
+//! - [`process`], [`host`], [`users`] tell who and where we are, [`daemon`] goes to the background
 
 pub mod acl;
 pub mod beneath;
+pub mod daemon;
 pub mod directory;
 pub mod file;
 pub mod host;
 pub mod inode_flags;
 pub mod memory;
+pub mod mount;
 pub mod node;
 pub mod process;
 pub mod sparse;

@@ -174,6 +174,13 @@ pub fn own_pid() -> u32 {
     std::process::id()
 }
 
+/// Returns the user and the group that started this process.
+#[must_use]
+pub fn own_ids() -> (u32, u32) {
+    let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
+    (uid.as_raw(), gid.as_raw())
+}
+
 /// Says whether this process acts as root.
 #[must_use]
 pub fn is_root() -> bool {

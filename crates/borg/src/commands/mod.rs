@@ -20,10 +20,12 @@ pub mod info;
 pub mod init;
 pub mod key;
 pub mod list;
+pub mod mount;
 pub mod prune;
 pub mod recreate;
 pub mod rename;
 pub mod serve;
+pub mod umount;
 pub mod upgrade;
 pub mod version;
 pub mod with_lock;
@@ -62,6 +64,11 @@ pub trait Action {
         Ok(Vec::new())
     }
 
+    /// Tells whether it works in the background, and lets its caller go once it is ready.
+    fn goes_to_background(&self) -> bool {
+        false
+    }
+
     /// Returns the texts in which placeholders are replaced before the command runs.
     fn texts_with_placeholders(&mut self) -> Vec<&mut String> {
         Vec::new()
@@ -87,6 +94,8 @@ pub trait Action {
 pub struct Entry {
     /// The words that name it.
     pub words: &'static [&'static str],
+    /// The program that is this command alone.
+    program: Option<&'static str>,
     /// Whether it can do without the lock of the repository.
     pub may_bypass_lock: bool,
     build: fn() -> clap::Command,
@@ -100,6 +109,7 @@ impl Entry {
     {
         Self {
             words,
+            program: None,
             may_bypass_lock: false,
             build: A::command,
             parse: |matches| Ok(Box::new(A::from_arg_matches(matches)?)),
@@ -110,6 +120,20 @@ impl Entry {
     const fn without_lock(mut self) -> Self {
         self.may_bypass_lock = true;
         self
+    }
+
+    /// Makes it a program of its own.
+    const fn called(mut self, name: &'static str) -> Self {
+        self.program = Some(name);
+        self
+    }
+
+    /// Returns how it is called on the command line.
+    pub fn title(&self) -> String {
+        match self.program {
+            Some(program) => program.to_owned(),
+            None => format!("borg {}", self.name()),
+        }
     }
 
     /// Returns the words in one text.
@@ -127,7 +151,7 @@ impl Entry {
 
     /// Returns the parser.
     pub fn command(&self) -> clap::Command {
-        let name = format!("borg {}", self.name());
+        let name = self.title();
         let command = (self.build)();
         // The whole explanation, but a single line for each option.
         let about = command
@@ -193,14 +217,21 @@ pub static COMMANDS: &[Entry] = &[
     Entry::new::<key::import::Import>(&["key", "import"]),
     Entry::new::<key::migrate_to_repokey::MigrateToRepokey>(&["key", "migrate-to-repokey"]),
     Entry::new::<list::List>(&["list"]).without_lock(),
+    Entry::new::<mount::Mount>(&["mount"]).without_lock(),
     Entry::new::<prune::Prune>(&["prune"]),
     Entry::new::<recreate::Recreate>(&["recreate"]),
     Entry::new::<rename::Rename>(&["rename"]),
     Entry::new::<serve::Serve>(&["serve"]),
+    Entry::new::<umount::Umount>(&["umount"]).without_lock(),
     Entry::new::<upgrade::Upgrade>(&["upgrade"]),
     Entry::new::<version::Version>(&["version"]),
     Entry::new::<with_lock::WithLock>(&["with-lock"]),
 ];
+
+/// The command `mount` as a program, for fstab.
+pub static BORGFS: Entry = Entry::new::<mount::Mount>(&["mount"])
+    .without_lock()
+    .called("borgfs");
 
 /// Returns the words of all commands, in the order of the table.
 pub fn words() -> Vec<&'static [&'static str]> {

@@ -23,6 +23,7 @@ mod golden;
 mod hostile;
 mod interop;
 mod locks;
+mod mount;
 mod recreate;
 mod serve;
 mod serve_hostile;
