@@ -185,60 +185,9 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// Appends the arguments, in the order of their places in the positional form.
+    /// Appends the arguments.
     pub(super) fn write_arguments(&self, form: Form, out: &mut Vec<u8>) {
-        let mut arguments: Vec<(&str, Value)> = Vec::new();
-        match self {
-            Self::Negotiate(version) => arguments.push(("client_data", client_data(version))),
-            Self::Open(open) => arguments = open_arguments(open, form),
-            Self::Get(id) | Self::Delete(id) => arguments.push(("id", raw(id.as_bytes()))),
-            Self::Put { id, data } => {
-                arguments.push(("id", raw(id.as_bytes())));
-                arguments.push(("data", raw(data)));
-            }
-            Self::List { limit, marker } | Self::Scan { limit, marker } => {
-                arguments.push(("limit", number(*limit)));
-                let marker = marker.as_ref().map(ChunkId::as_bytes);
-                arguments.push(("marker", marker.map_or(Value::Nil, |id| raw(id))));
-            }
-            Self::Commit {
-                compact,
-                threshold,
-                cleanup_commits,
-            } => {
-                arguments.push(("save_space", Value::Bool(false)));
-                if form == Form::Named {
-                    arguments.push(("compact", Value::Bool(*compact)));
-                    arguments.push(("threshold", Value::Float(*threshold)));
-                    arguments.push(("cleanup_commits", Value::Bool(*cleanup_commits)));
-                }
-            }
-            Self::Check {
-                repair,
-                max_duration,
-            } => {
-                arguments.push(("repair", Value::Bool(*repair)));
-                arguments.push(("save_space", Value::Bool(false)));
-                if form == Form::Named {
-                    arguments.push(("max_duration", number(Some(*max_duration))));
-                }
-            }
-            Self::SaveKey(key) => arguments.push(("keydata", raw(key))),
-            Self::CommitNonceReservation {
-                next_unreserved,
-                start_nonce,
-            } => {
-                arguments.push(("next_unreserved", number(Some(*next_unreserved))));
-                arguments.push(("start_nonce", number(*start_nonce)));
-            }
-            Self::InjectException(kind) => arguments.push(("kind", raw(kind))),
-            Self::Len
-            | Self::Rollback
-            | Self::Destroy
-            | Self::LoadKey
-            | Self::BreakLock
-            | Self::GetFreeNonce => {}
-        }
+        let arguments = self.arguments(form);
         match form {
             Form::Positional => msgpack::write_array_len(out, arguments.len()),
             Form::Named => msgpack::write_map_len(out, arguments.len()),
@@ -248,6 +197,64 @@ impl<'a> Call<'a> {
                 msgpack::write_raw(out, name.as_bytes());
             }
             value.write(out);
+        }
+    }
+
+    /// Makes the arguments, in the order of their places in the positional form. Those that old
+    /// servers do not know have names only.
+    fn arguments(&self, form: Form) -> Vec<(&'static str, Value)> {
+        let named_only = |mut arguments: Vec<_>, more: Vec<_>| {
+            arguments.extend(more.into_iter().filter(|_| form == Form::Named));
+            arguments
+        };
+        let no = || Value::Bool(false);
+        match self {
+            Self::Negotiate(version) => vec![("client_data", client_data(version))],
+            Self::Open(open) => named_only(
+                open_arguments(open),
+                vec![("make_parent_dirs", Value::Bool(open.make_parent_dirs))],
+            ),
+            Self::Get(id) | Self::Delete(id) => vec![("id", raw(id.as_bytes()))],
+            Self::Put { id, data } => vec![("id", raw(id.as_bytes())), ("data", raw(data))],
+            Self::List { limit, marker } | Self::Scan { limit, marker } => {
+                let marker = marker.as_ref().map(|id| raw(id.as_bytes()));
+                let marker = marker.unwrap_or(Value::Nil);
+                vec![("limit", number(*limit)), ("marker", marker)]
+            }
+            Self::Commit {
+                compact,
+                threshold,
+                cleanup_commits,
+            } => named_only(
+                vec![("save_space", no())],
+                vec![
+                    ("compact", Value::Bool(*compact)),
+                    ("threshold", Value::Float(*threshold)),
+                    ("cleanup_commits", Value::Bool(*cleanup_commits)),
+                ],
+            ),
+            Self::Check {
+                repair,
+                max_duration,
+            } => named_only(
+                vec![("repair", Value::Bool(*repair)), ("save_space", no())],
+                vec![("max_duration", number(Some(*max_duration)))],
+            ),
+            Self::SaveKey(key) => vec![("keydata", raw(key))],
+            Self::CommitNonceReservation {
+                next_unreserved,
+                start_nonce,
+            } => vec![
+                ("next_unreserved", number(Some(*next_unreserved))),
+                ("start_nonce", number(*start_nonce)),
+            ],
+            Self::InjectException(kind) => vec![("kind", raw(kind))],
+            Self::Len
+            | Self::Rollback
+            | Self::Destroy
+            | Self::LoadKey
+            | Self::BreakLock
+            | Self::GetFreeNonce => Vec::new(),
         }
     }
 }
@@ -264,7 +271,7 @@ fn read_open<'a>(at: &Arguments<'a>) -> Result<Open<'a>, CallError> {
     })
 }
 
-fn open_arguments(open: &Open<'_>, form: Form) -> Vec<(&'static str, Value)> {
+fn open_arguments(open: &Open<'_>) -> Vec<(&'static str, Value)> {
     let wait = open.lock_wait.map_or(Value::Nil, |seconds| {
         // Borg's option is a whole number.
         if seconds.fract() == 0.0 && seconds.abs() < 1e15 {
@@ -273,18 +280,14 @@ fn open_arguments(open: &Open<'_>, form: Form) -> Vec<(&'static str, Value)> {
             Value::Float(seconds)
         }
     });
-    let mut arguments = vec![
+    vec![
         ("path", raw(open.path)),
         ("create", Value::Bool(open.create)),
         ("lock_wait", wait),
         ("lock", Value::Bool(open.lock)),
         ("exclusive", open.exclusive.map_or(Value::Nil, Value::Bool)),
         ("append_only", Value::Bool(open.append_only)),
-    ];
-    if form == Form::Named {
-        arguments.push(("make_parent_dirs", Value::Bool(open.make_parent_dirs)));
-    }
-    arguments
+    ]
 }
 
 fn client_data(version: &Option<Version>) -> Value {

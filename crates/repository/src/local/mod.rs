@@ -264,6 +264,32 @@ impl LocalRepository {
         Ok(ids)
     }
 
+    /// Looks, between two transactions, whether the files still are what the last one left, and
+    /// forgets what is known of them if they are not. A session that stays open for long notices
+    /// by that what happened to them meanwhile.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn refresh(&mut self) -> Result<()> {
+        let Some(known) = self.state.get().map(|state| state.transaction) else {
+            return Ok(());
+        };
+        if self.writer.is_some() || self.doomed.is_some() {
+            return Ok(());
+        }
+        self.segments.forget_all();
+        let committed = match known {
+            Some(segment) => self.segments.ends_with_commit(segment)?,
+            None => true,
+        };
+        let as_left = index::last_index(&self.path)? == known && self.segments.latest()? == known;
+        if !committed || !as_left {
+            self.state.take();
+            self.forget_order();
+        }
+        Ok(())
+    }
+
     fn forget_order(&mut self) {
         let order = self.order.get_mut();
         *order.unwrap_or_else(PoisonError::into_inner) = None;

@@ -148,9 +148,8 @@ impl Segments {
         self.last_that(|segment| self.is_committed(segment))
     }
 
-    /// Tells whether a segment ends with a COMMIT, has nothing but COMMITs from the first one on
-    /// and is whole.
-    fn is_committed(&self, segment: u32) -> Result<bool> {
+    /// Tells whether the last bytes of a segment are a COMMIT.
+    pub(super) fn ends_with_commit(&self, segment: u32) -> Result<bool> {
         let Some(len) = storage::file_len(&self.path(segment))? else {
             return Ok(false);
         };
@@ -160,7 +159,13 @@ impl Segments {
         let mut tail = Vec::new();
         self.open(segment)?
             .read_at(last, segment::COMMIT.len(), &mut tail)?;
-        if tail != segment::COMMIT {
+        Ok(tail == segment::COMMIT)
+    }
+
+    /// Tells whether a segment ends with a COMMIT, has nothing but COMMITs from the first one on
+    /// and is whole.
+    fn is_committed(&self, segment: u32) -> Result<bool> {
+        if !self.ends_with_commit(segment)? {
             return Ok(false);
         }
         let mut seen = false;

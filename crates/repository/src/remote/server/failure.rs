@@ -27,7 +27,7 @@ pub(super) enum Refusal {
     #[error("{0}")]
     Other(String),
     /// The client asked for a failure.
-    #[error("{class}")]
+    #[error("{class}: {}", args.join(", "))]
     Injected {
         class: &'static str,
         args: Vec<&'static str>,

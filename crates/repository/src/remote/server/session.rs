@@ -31,6 +31,9 @@ pub(super) struct Session<'a> {
 struct Opened {
     repository: LocalRepository,
     writing: Writing,
+    /// A transaction has ended, and nothing was asked since. As Borg does, it is looked then
+    /// whether the files are still the same.
+    settled: bool,
 }
 
 /// Whether a client may change the repository, by the lock it asked for.
@@ -135,6 +138,7 @@ impl<'a> Session<'a> {
                     cleanup_commits,
                 });
                 self.writing()?.commit(compaction)?;
+                self.settled();
             }
             Call::Rollback => self.reading()?.rollback()?,
             Call::Check {
@@ -151,7 +155,9 @@ impl<'a> Session<'a> {
                 } else {
                     self.reading()?
                 };
-                return Ok(Answer::Bool(repository.check(&options)?));
+                let sound = repository.check(&options)?;
+                self.settled();
+                return Ok(Answer::Bool(sound));
             }
             Call::Destroy => {
                 self.writing()?.destroy()?;
@@ -178,9 +184,20 @@ impl<'a> Session<'a> {
         Ok(Answer::Nil)
     }
 
+    fn settled(&mut self) {
+        if let Some(opened) = &mut self.opened {
+            opened.settled = true;
+        }
+    }
+
     fn reading(&mut self) -> Result<&mut LocalRepository, Refusal> {
         match &mut self.opened {
-            Some(opened) => Ok(&mut opened.repository),
+            Some(opened) => {
+                if std::mem::take(&mut opened.settled) {
+                    opened.repository.refresh()?;
+                }
+                Ok(&mut opened.repository)
+            }
             None => Err(Refusal::Other("no repository is open".to_owned())),
         }
     }
@@ -222,6 +239,7 @@ impl<'a> Session<'a> {
                 (true, None | Some(true)) => Writing::Allowed,
                 _ => Writing::Refused,
             },
+            settled: false,
         });
         self.was_open = true;
         Ok(Answer::Raw(&self.value))

@@ -330,6 +330,29 @@ fn wrong_calls_are_answered_and_the_session_goes_on() {
 }
 
 #[test]
+fn what_happens_to_the_files_between_transactions_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("repo");
+    let mut client = start(Policy::default());
+    client.open(&path, true).unwrap();
+    for number in [1, 2] {
+        client.call(&put(number, b"data")).unwrap();
+        client.call(&COMMIT).unwrap();
+    }
+    std::fs::rename(path.join("index.3"), path.join("index.100")).unwrap();
+    assert_eq!(client.call(&Call::Len).unwrap(), b"Int(2)");
+    assert!(path.join("index.3").exists() && !path.join("index.100").exists());
+    client.call(&COMMIT).unwrap();
+    let last = path.join("data/0/3");
+    let mut bytes = std::fs::read(&last).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&last, bytes).unwrap();
+    assert_eq!(client.class(&Call::Get(id(2))), "ObjectNotFound");
+    assert_eq!(client.call(&Call::Get(id(1))).unwrap(), b"data");
+    client.leave().unwrap();
+}
+
+#[test]
 fn a_message_cut_short_means_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("repo");
