@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
@@ -33,8 +33,8 @@ use crate::error::CommandError;
 pub struct Place {
     /// The address.
     pub location: Location,
-    /// The path on this machine.
-    pub path: PathBuf,
+    /// The path, if it is on this machine.
+    pub path: Option<PathBuf>,
     /// The form by which it is recognised.
     pub canonical: Vec<u8>,
     /// The same as text.
@@ -43,6 +43,19 @@ pub struct Place {
 }
 
 impl Place {
+    /// Returns the path on this machine, for what can only be done there.
+    ///
+    /// # Errors
+    /// When it is on another one.
+    pub fn local_path(&self) -> Result<&Path, CommandError> {
+        self.path.as_deref().ok_or_else(|| {
+            CommandError::general(format!(
+                "{}: this needs a repository on this machine",
+                self.location.repository_text()
+            ))
+        })
+    }
+
     /// Returns the name of the archive in the address.
     ///
     /// # Errors
@@ -55,28 +68,25 @@ impl Place {
 
 impl Context<'_> {
     /// Finds the names of a repository.
-    ///
-    /// # Errors
-    /// When it is not on this machine.
-    pub fn place(&self, location: Location) -> Result<Place, CommandError> {
-        let path = self.local_path(&location)?;
+    pub fn place(&self, location: Location) -> Place {
         let canonical = location.canonical(self.directory.as_os_str().as_bytes());
-        Ok(Place {
-            path: self.directory.join(path),
+        let path = location.is_local().then(|| os(&location.path));
+        Place {
+            path: path.map(|path| self.directory.join(path)),
             name: String::from_utf8_lossy(&canonical).into_owned(),
             key_file_name: location.key_file_name(),
             canonical,
             location,
-        })
+        }
     }
 
     /// Finds the repository that the argument `REPOSITORY` names, or else `BORG_REPO`.
     ///
     /// # Errors
-    /// When neither does, or it is not on this machine.
+    /// When neither does.
     pub fn repository_place(&self, argument: Option<&OsStr>) -> Result<Place, CommandError> {
         let location = self.location("REPOSITORY", argument, Wanted::Repository)?;
-        self.place(location)
+        Ok(self.place(location))
     }
 
     /// Returns how this process takes locks.
@@ -124,13 +134,29 @@ impl Context<'_> {
     /// Opens a repository, without a key.
     ///
     /// # Errors
-    /// When it cannot be opened or locked.
+    /// When it cannot be reached, opened or locked.
     pub fn open_repository(
         &self,
         place: &Place,
         kind: Option<LockKind>,
+    ) -> Result<Box<dyn Repository>, CommandError> {
+        Ok(match &place.path {
+            Some(path) => Box::new(LocalRepository::open(path, self.open_options(kind))?),
+            None => Box::new(self.open_remote(&place.location, kind)?),
+        })
+    }
+
+    /// Opens a repository for what only one on this machine can do, without a key.
+    ///
+    /// # Errors
+    /// When it is on another machine, or cannot be opened or locked.
+    pub fn open_local(
+        &self,
+        place: &Place,
+        kind: Option<LockKind>,
     ) -> Result<LocalRepository, CommandError> {
-        Ok(LocalRepository::open(&place.path, self.open_options(kind))?)
+        let options = self.open_options(kind);
+        Ok(LocalRepository::open(place.local_path()?, options)?)
     }
 
     /// Returns what keys need to know of their surroundings.
@@ -226,7 +252,7 @@ impl Context<'_> {
         };
         let security = self.security(&place, id);
         let opening = self.opening(&place, &security, &id, operations);
-        let session = Session::open(Box::new(repository), &opening)?;
+        let session = Session::open(repository, &opening)?;
         let opened = Opened {
             session,
             place,

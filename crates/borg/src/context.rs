@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use fastness_format::location::{Location, check_archive_name};
@@ -129,20 +129,6 @@ impl Context<'_> {
         check_archive_name(&name)
             .map_err(|error| CommandError::usage(format!("argument {argument}: {error}")))?;
         Ok(name)
-    }
-
-    /// Returns the path of a repository on this machine.
-    ///
-    /// # Errors
-    /// When it is on another one.
-    pub fn local_path(&self, location: &Location) -> Result<PathBuf, CommandError> {
-        if location.is_local() {
-            return Ok(Path::new(OsStr::from_bytes(&location.path)).to_owned());
-        }
-        Err(CommandError::general(format!(
-            "{}: repositories on other machines cannot be used yet",
-            location.repository_text()
-        )))
     }
 
     /// Returns the short name of this machine, as archives record it.

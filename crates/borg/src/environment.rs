@@ -159,6 +159,12 @@ impl Environment {
         environment
     }
 
+    /// Returns all variables.
+    pub fn variables(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        let variables = self.variables.iter();
+        variables.map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+
     /// Returns a variable's value as it is.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.variables

@@ -105,8 +105,15 @@ impl From<RepositoryError> for CommandError {
             RepositoryError::DoesNotExist(_) => {
                 new.hinted("make it with: borg init --encryption repokey-blake2 REPOSITORY")
             }
-            RepositoryError::StorageQuotaExceeded { .. } => {
+            error if error.msgid() == "Repository.StorageQuotaExceeded" => {
                 new.hinted("free space: borg prune, then borg compact")
+            }
+            RepositoryError::ConnectionClosed { ending, .. } => match ending.advice() {
+                Some(advice) => new.hinted(advice),
+                None => new,
+            },
+            RepositoryError::Unreachable { .. } => {
+                new.hinted("install it, or name another program by --rsh or BORG_RSH")
             }
             error if error.is_disk_full() => {
                 new.hinted("free space on the disk, then run the command again")

@@ -24,6 +24,7 @@ pub mod output;
 pub mod passphrase;
 pub mod person;
 pub mod placeholder;
+pub mod remote;
 pub mod reporter;
 pub mod selection;
 pub mod signals;

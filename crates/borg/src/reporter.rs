@@ -199,6 +199,7 @@ impl fastness_repository::Monitor for Reporter {
             Told::PercentFinished { msgid } => {
                 self.progress(|progress, log| progress.percent_finished(log, msgid));
             }
+            Told::Remote { line, text } => crate::output::remote::show(&self.log, line, text),
         }
     }
 }

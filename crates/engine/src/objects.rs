@@ -166,7 +166,8 @@ impl ContentReader {
         Ok(&self.contents)
     }
 
-    /// As [`ContentReader::read`], and gives the data away.
+    /// As [`ContentReader::read`], for chunks that were not announced before, and gives the data
+    /// away.
     ///
     /// # Errors
     /// As [`ContentReader::read`].
@@ -176,6 +177,8 @@ impl ContentReader {
         crypto: &Crypto,
         chunks: &[ChunkRef],
     ) -> Result<Vec<Vec<u8>>, ObjectError> {
+        let ids: Vec<ChunkId> = chunks.iter().map(|chunk| chunk.id).collect();
+        repository.prefetch(&ids);
         self.read(repository, crypto, chunks)?;
         Ok(std::mem::take(&mut self.contents))
     }

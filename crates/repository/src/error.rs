@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use fastness_format::id::ChunkId;
 
 use crate::local::lock::LockError;
+use crate::remote::client::Ending;
 
 /// Why an operation on a repository failed.
 ///
@@ -103,13 +104,32 @@ pub enum RepositoryError {
     /// The lock could not be taken or released.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// A server reported an error of a kind not known here.
+    /// A server reported an error that has no form of its own here.
     #[error("{message}")]
     Remote {
-        /// The server's name for it.
+        /// Borg's name of it.
         class: String,
-        /// The server's text.
+        /// The text.
         message: String,
+    },
+    /// The session with a server ended before it should.
+    #[error(
+        "Connection closed by remote host.{}{}",
+        hint.map(|hint| format!(" {hint}")).unwrap_or_default(), ending.reason()
+    )]
+    ConnectionClosed {
+        /// What Borg asks when the server did not even say hello.
+        hint: Option<&'static str>,
+        /// What is known of the end.
+        ending: Box<Ending>,
+    },
+    /// The program that reaches the server cannot be started.
+    #[error("{program}: cannot be started: {}", describe(source))]
+    Unreachable {
+        /// The program.
+        program: String,
+        /// Why.
+        source: io::Error,
     },
     /// The system failed.
     #[error("{}: {action}: {}", path.display(), describe(source))]
@@ -147,10 +167,13 @@ impl RepositoryError {
             Self::Integrity(_) | Self::SegmentMissing(_) => "IntegrityError",
             Self::Lock(error) => error.msgid(),
             Self::Remote { class, .. } => class,
+            Self::ConnectionClosed { hint: None, .. } => "ConnectionClosed",
+            Self::ConnectionClosed { hint: Some(_), .. } => "ConnectionClosedWithHint",
             Self::AppendOnly(_)
             | Self::NonceMismatch
             | Self::InvalidNonce(_)
             | Self::Aborted(_)
+            | Self::Unreachable { .. }
             | Self::Io { .. } => "Error",
         }
     }

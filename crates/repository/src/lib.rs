@@ -5,7 +5,7 @@
 //! of keys, items or archives: what it stores is opaque to it.
 //!
 //! [`Repository`] is the interface, [`local`] the store on a file system of this machine, [`remote`]
-//! serves it to others.
+//! one on another machine, or serves it to others.
 
 pub mod error;
 pub mod local;
@@ -93,6 +93,10 @@ pub trait Repository: Send + Sync {
         ids.iter().map(|id| self.get(id)).collect()
     }
 
+    /// Announces that these objects are going to be read, each once and about in this order. Where
+    /// there is a long way to them, they are asked for ahead.
+    fn prefetch(&self, _ids: &[ChunkId]) {}
+
     /// Tells whether there is an object with this id.
     ///
     /// # Errors
@@ -147,6 +151,15 @@ pub trait Repository: Send + Sync {
     /// [`RepositoryError::InsufficientFreeSpace`]: then the transaction is rolled back.
     fn commit(&mut self, compaction: Option<CompactOptions>) -> Result<CommitReport>;
 
+    /// Brings what was written so far to the disk, as whole segments, without a commit. Does
+    /// nothing where the segments are not within reach.
+    ///
+    /// # Errors
+    /// When writing fails; the transaction can only be rolled back then.
+    fn complete_segments(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Forgets everything since the last commit.
     ///
     /// # Errors
@@ -180,6 +193,12 @@ pub trait Repository: Send + Sync {
 
     /// The reservations of counter values, usable while others read and write.
     fn nonces(&self) -> Arc<dyn NonceStore>;
+
+    /// Removes the locks of others. Only for those that were left behind.
+    ///
+    /// # Errors
+    /// When they cannot be removed.
+    fn break_lock(&mut self) -> Result<()>;
 
     /// Rolls back, releases the lock and ends. Nothing else may be called afterwards.
     ///

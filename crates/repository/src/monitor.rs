@@ -3,6 +3,8 @@
 //! Libraries print nothing. Whoever opens a repository hands it a [`Monitor`]; the engine adapts
 //! its own to it, a server sends the events to its client.
 
+use fastness_format::rpc::LogLine;
+
 /// How much a log line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
@@ -17,7 +19,7 @@ pub enum Level {
 }
 
 /// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event<'a> {
     /// A line for the log (Borg's logger for all of them is `borg.repository`).
     Log {
@@ -41,6 +43,13 @@ pub enum Event<'a> {
     PercentFinished {
         /// Borg's id of the kind of progress.
         msgid: &'static str,
+    },
+    /// A server on another machine, or what carries the messages to it, said something.
+    Remote {
+        /// What it means.
+        line: &'a LogLine<'a>,
+        /// The line as it came.
+        text: &'a str,
     },
 }
 

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::Mode;
@@ -150,6 +152,28 @@ pub fn umask() -> u32 {
     let mask = set_umask(0o077);
     set_umask(mask);
     mask
+}
+
+/// Lets a process that is going to be started ignore Ctrl-C, which a terminal sends to all at once:
+/// whoever starts it ends it in good order.
+pub fn shield_from_interrupts(command: &mut Command) {
+    // SAFETY: the closure runs between fork and exec and calls nothing but `signal`, which is
+    // safe to call there.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGINT, libc::SIG_IGN);
+            Ok(())
+        });
+    }
+}
+
+/// Lets a pipe hold a mebibyte, so that its two sides wait for each other less often.
+///
+/// # Errors
+/// When the system does not allow so much.
+pub fn widen_pipe(pipe: impl AsFd) -> io::Result<()> {
+    rustix::pipe::fcntl_setpipe_size(pipe, 1 << 20)?;
+    Ok(())
 }
 
 /// Says whether a process with this number lives on this machine.

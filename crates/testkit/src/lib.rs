@@ -8,7 +8,7 @@
 //! - [`Outcome`] is what a run of it gave, to be asserted;
 //! - [`source_tree`] makes files of every kind that Borg archives, [`Tree`] compares two trees;
 //! - [`forge`] makes hostile archives;
-//! - [`Sshd`] is a server of OpenSSH on a loopback port;
+//! - [`Sshd`] is a server of OpenSSH on a loopback port, [`Relay`] a bad way to it;
 //! - [`golden`] unpacks the repositories below `testdata/`;
 //! - [`NonceLedger`] finds counter values used twice, [`kill`] ends programs at chosen system calls.
 #![allow(
@@ -26,6 +26,7 @@ mod nonces;
 mod outcome;
 mod program;
 mod ram_disk;
+mod relay;
 mod run;
 mod sandbox;
 pub mod source_tree;
@@ -37,6 +38,7 @@ pub use nonces::NonceLedger;
 pub use outcome::{Exit, Outcome};
 pub use program::{Borg, Version};
 pub use ram_disk::RamDisk;
+pub use relay::{Fault, Relay};
 pub use run::Run;
 pub use sandbox::{PASSPHRASE, Sandbox};
 pub use sshd::Sshd;

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const SERVER: &str = "/usr/sbin/sshd";
+/// The name under which clients know the server, by whatever port they reach it.
+const ALIAS: &str = "fastness-test";
 
 /// A running server; it ends when this is dropped.
 #[derive(Debug)]
@@ -87,7 +89,7 @@ impl Sshd {
     pub fn stranger(&self, name: &str) -> String {
         make_key(&self.path(name));
         let host_key = fs::read_to_string(self.path("host-key.pub")).unwrap();
-        let known = format!("[127.0.0.1]:{} {host_key}", self.port);
+        let known = format!("{ALIAS} {host_key}");
         fs::write(self.path("known_hosts"), known).unwrap();
         self.client(name, &self.path("known_hosts"))
     }
@@ -96,7 +98,7 @@ impl Sshd {
     pub fn client(&self, name: &str, known_hosts: &Path) -> String {
         format!(
             "ssh -F none -o BatchMode=yes -o IdentitiesOnly=yes -o StrictHostKeyChecking=yes \
-             -o UserKnownHostsFile={} -i {}",
+             -o HostKeyAlias={ALIAS} -o UserKnownHostsFile={} -i {}",
             known_hosts.display(),
             self.path(name).display()
         )
@@ -105,7 +107,12 @@ impl Sshd {
     /// Returns the address of a repository on the server, by its absolute path there or one that
     /// begins with `/./` or `/~/`.
     pub fn address(&self, path: impl AsRef<Path>) -> String {
-        format!("ssh://127.0.0.1:{}{}", self.port, path.as_ref().display())
+        Self::address_at(self.port, path)
+    }
+
+    /// As [`Self::address`], by another port: that of a relay to the server.
+    pub fn address_at(port: u16, path: impl AsRef<Path>) -> String {
+        format!("ssh://127.0.0.1:{port}{}", path.as_ref().display())
     }
 
     /// Returns the port.

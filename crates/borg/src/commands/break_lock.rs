@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 
-use fastness_repository::Repository;
 use fastness_repository::local::lock::break_lock;
 
 use crate::commands::Action;
@@ -31,12 +30,12 @@ impl Action for BreakLock {
 
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
         let place = context.repository_place(self.location.as_deref())?;
-        let repository = context.open_repository(&place, None)?;
-        break_lock(repository.path())?;
+        let mut repository = context.open_repository(&place, None)?;
+        repository.break_lock()?;
         let cache = context.environment.directories.cache_of(&repository.id());
         if cache.is_dir() {
             break_lock(&cache)?;
         }
-        Ok(())
+        Ok(repository.close()?)
     }
 }

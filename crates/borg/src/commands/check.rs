@@ -80,9 +80,9 @@ impl Action for Check {
         let argument = "REPOSITORY_OR_ARCHIVE";
         let location = context.location(argument, self.location.as_deref(), Wanted::Either)?;
         let options = self.options(location.archive.clone())?;
-        let place = context.place(location)?;
+        let place = context.place(location);
         let mut repository = context.open_repository(&place, Some(LockKind::Exclusive))?;
-        let result = self.in_repository(context, &place, &mut repository, &options);
+        let result = self.in_repository(context, &place, &mut *repository, &options);
         // Rolls back what was not committed and gives the lock back.
         let closed = repository.close();
         result?;

@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
+use fastness_repository::CompactOptions;
 use fastness_repository::local::lock::LockKind;
-use fastness_repository::{CompactOptions, Repository};
 
 use crate::commands::Action;
 use crate::context::Context;

@@ -77,7 +77,7 @@ impl Action for Config {
                 location.repository_text()
             )));
         }
-        let place = context.place(location)?;
+        let place = context.place(location);
         let wanted = self.wanted()?;
         if self.cache {
             let opened = context.open(place, LockKind::Exclusive, &[Operation::Write])?;
@@ -87,7 +87,7 @@ impl Action for Config {
             result?;
             return Ok(closed?);
         }
-        let mut repository = context.open_repository(&place, Some(LockKind::Exclusive))?;
+        let mut repository = context.open_local(&place, Some(LockKind::Exclusive))?;
         let text = repository.config_text()?;
         match wanted {
             Wish::List => context.print(listing(&text))?,

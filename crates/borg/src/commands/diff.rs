@@ -82,7 +82,7 @@ impl Action for Diff {
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
         let location = context.location("REPO::ARCHIVE1", Some(&self.location), Wanted::Archive)?;
         let second = context.archive_name("ARCHIVE2", &self.second)?;
-        let place = context.place(location)?;
+        let place = context.place(location);
         let mut opened = context.open(place, LockKind::Shared, &[Operation::Read])?;
         let result = self.compare(context, &opened, &second);
         let closed = opened.session.repository.close();

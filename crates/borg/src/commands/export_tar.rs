@@ -82,7 +82,7 @@ impl Action for ExportTar {
             part_files: self.common.consider_part_files,
             threads: context.threads(),
         };
-        let place = context.place(location)?;
+        let place = context.place(location);
         let mut opened = context.open(place, LockKind::Shared, &[Operation::Read])?;
         let watch = Watch::begin();
         let result = self.export(context, &opened, &name, &options);

@@ -86,7 +86,7 @@ impl Action for Extract {
         let location = context.location("ARCHIVE", Some(&self.location), Wanted::Archive)?;
         let name = location.archive.clone().unwrap_or_default();
         let options = self.options(context)?;
-        let place = context.place(location)?;
+        let place = context.place(location);
         let mut opened = context.open(place, LockKind::Shared, &[Operation::Read])?;
         let watch = Watch::begin();
         let result = self.extract(context, &opened, &name, &options);

@@ -103,7 +103,7 @@ impl Action for ImportTar {
         };
         let text = Some(self.location.as_os_str());
         let location = context.location_at("ARCHIVE", text, Wanted::Archive, now)?;
-        let place = context.place(location)?;
+        let place = context.place(location);
         context
             .reporter
             .show_only(only_one("--filter", &self.filter)?);

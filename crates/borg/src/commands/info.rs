@@ -65,7 +65,7 @@ impl Action for Info {
             self.location.as_deref(),
             Wanted::Either,
         )?;
-        let place = context.place(location)?;
+        let place = context.place(location);
         let mut opened = context.open(place, LockKind::Shared, &[Operation::Read])?;
         let result = self.tell(context, &opened);
         let closed = opened.session.repository.close();

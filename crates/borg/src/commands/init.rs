@@ -11,6 +11,7 @@ use fastness_format::id::RepositoryId;
 use fastness_repository::Repository;
 use fastness_repository::local::lock::LockKind;
 use fastness_repository::local::{CreateOptions, LocalRepository};
+use fastness_repository::remote::client::NewRemote;
 
 use crate::access::{EarlyChunks, Opened, Place};
 use crate::commands::Action;
@@ -96,7 +97,7 @@ impl Action for Init {
             secrets: &related.secrets,
         });
         let made = init(
-            Box::new(repository),
+            repository,
             &context.key_context(&place),
             &security,
             key_type,
@@ -134,7 +135,16 @@ impl Init {
         &self,
         context: &Context<'_>,
         place: &Place,
-    ) -> Result<LocalRepository, CommandError> {
+    ) -> Result<Box<dyn Repository>, CommandError> {
+        let storage_quota = self.storage_quota.filter(|quota| *quota > 0);
+        let Some(path) = &place.path else {
+            let new = NewRemote {
+                append_only: self.append_only,
+                make_parent_dirs: self.make_parent_dirs,
+            };
+            let made = context.create_remote(&place.location, new, storage_quota)?;
+            return Ok(Box::new(made));
+        };
         let mut id = [0; 32];
         let world = crate::world::real();
         world.random.fill(&mut id).map_err(|error| {
@@ -146,11 +156,11 @@ impl Init {
         let new = CreateOptions {
             id: RepositoryId::new(id),
             append_only: self.append_only,
-            storage_quota: self.storage_quota.filter(|quota| *quota > 0),
+            storage_quota,
             make_parent_dirs: self.make_parent_dirs,
         };
         let options = context.open_options(Some(LockKind::Exclusive));
-        Ok(LocalRepository::create(&place.path, &new, options)?)
+        Ok(Box::new(LocalRepository::create(path, &new, options)?))
     }
 
     fn related(&self) -> Result<Option<OtherSecrets>, CommandError> {

@@ -126,7 +126,7 @@ impl Action for Mount {
         let location = self.location(context, &options)?;
         let archive = location.archive.clone();
         let view = self.view(context, &options)?;
-        let place = context.place(location)?;
+        let place = context.place(location);
         let opened = context.open(place, LockKind::Shared, &[Operation::Read])?;
         let archives = match &archive {
             Some(_) => Vec::new(),

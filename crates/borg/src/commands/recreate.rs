@@ -136,7 +136,7 @@ impl Action for Recreate {
         let filter = only_one("--filter", &self.filter)?;
         context.reporter.show_only(filter);
         let name = location.archive.clone();
-        let place = context.place(location)?;
+        let place = context.place(location);
         let mut opened = context.open(place, LockKind::Exclusive, &[Operation::Check])?;
         let result = self.in_session(context, &mut opened, &options, name, target.as_deref());
         // Rolls back what was not committed and gives the lock back.

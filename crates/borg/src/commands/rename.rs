@@ -36,7 +36,7 @@ impl Action for Rename {
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
         let location = context.location("ARCHIVE", Some(&self.location), Wanted::Archive)?;
         let new_name = context.archive_name("NEWNAME", &self.name)?;
-        let place = context.place(location)?;
+        let place = context.place(location);
         let mut opened = context.open(place, LockKind::Exclusive, &[Operation::Check])?;
         let result = in_session(context, &mut opened, &new_name);
         // Rolls back what was not committed and gives the lock back.

@@ -11,7 +11,6 @@ use fastness_engine::upgrade::{Upgrade as State, forced};
 use fastness_format::id::ChunkId;
 use fastness_format::manifest::Operation;
 use fastness_repository::Repository;
-use fastness_repository::local::LocalRepository;
 use fastness_repository::local::lock::LockKind;
 use jiff::tz::TimeZone;
 
@@ -79,11 +78,11 @@ impl Action for Upgrade {
         }
         let mut repository = context.open_repository(&place, Some(LockKind::Exclusive))?;
         let result = if archives {
-            self.archives(context, &place, &mut repository)
+            self.archives(context, &place, &mut *repository)
         } else if self.tam || self.check_tam {
-            self.manifest(context, &place, &mut repository)
+            self.manifest(context, &place, &mut *repository)
         } else {
-            disable(context, &place, &mut repository)
+            disable(context, &place, &mut *repository)
         };
         // Rolls back what was not committed and gives the lock back.
         let closed = repository.close();
@@ -95,7 +94,7 @@ impl Action for Upgrade {
 fn open(
     context: &Context<'_>,
     place: &Place,
-    repository: &LocalRepository,
+    repository: &dyn Repository,
     force: bool,
     operations: &[Operation],
 ) -> Result<State, CommandError> {
@@ -121,7 +120,7 @@ fn archives(state: &State) -> Result<Vec<(Vec<u8>, ChunkId, i64)>, CommandError>
 /// Counts the references to all chunks.
 fn count(
     context: &Context<'_>,
-    repository: &LocalRepository,
+    repository: &dyn Repository,
     state: &State,
 ) -> Result<ChunkTable, CommandError> {
     let catalogue = &state.catalogue;
@@ -136,7 +135,7 @@ fn count(
 fn remember(
     context: &Context<'_>,
     place: &Place,
-    repository: &LocalRepository,
+    repository: &dyn Repository,
     state: &State,
 ) -> Result<(), CommandError> {
     let security = context.security(place, repository.id());
@@ -150,7 +149,7 @@ impl Upgrade {
         &self,
         context: &mut Context<'_>,
         place: &Place,
-        repository: &mut LocalRepository,
+        repository: &mut dyn Repository,
     ) -> Result<(), CommandError> {
         let read_only = self.check_archives_tam;
         let mut state = open(context, place, repository, self.force, &[Operation::Check])?;
@@ -199,7 +198,7 @@ impl Upgrade {
         &self,
         context: &mut Context<'_>,
         place: &Place,
-        repository: &mut LocalRepository,
+        repository: &mut dyn Repository,
     ) -> Result<(), CommandError> {
         let mut state = open(context, place, repository, self.force, &[Operation::Check])?;
         let (world, zone) = (crate::world::real(), TimeZone::system());
@@ -229,7 +228,7 @@ impl Upgrade {
         &self,
         context: &mut Context<'_>,
         place: &Place,
-        repository: &LocalRepository,
+        repository: &dyn Repository,
         state: &State,
     ) -> Result<(), CommandError> {
         let security = context.security(place, repository.id());
@@ -266,7 +265,7 @@ impl Upgrade {
 fn disable(
     context: &mut Context<'_>,
     place: &Place,
-    repository: &mut LocalRepository,
+    repository: &mut dyn Repository,
 ) -> Result<(), CommandError> {
     let mut state = open(context, place, repository, true, &[])?;
     let world = crate::world::real();

@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use fastness_repository::Repository;
+
 use crate::BORG_VERSION;
 use crate::commands::Action;
 use crate::context::{Context, Wanted};
@@ -10,8 +12,9 @@ use crate::options::CommonOptions;
 
 /// Show the versions of client and server
 ///
-/// What is shown is the version of Borg that this program behaves like. A repository on this
-/// machine needs no server, so both are the same; it need not exist.
+/// What is shown is the version of Borg that this program behaves like, and the one that the server
+/// of the repository tells. A repository on this machine needs no server, so both are the same; it
+/// need not exist.
 #[derive(Clone, Debug, clap::Parser)]
 pub struct Version {
     /// The repository
@@ -30,7 +33,15 @@ impl Action for Version {
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
         let location =
             context.location("REPOSITORY", self.location.as_deref(), Wanted::Repository)?;
-        context.local_path(&location)?;
-        context.print(format!("{BORG_VERSION} / {BORG_VERSION}\n"))
+        let server = match location.is_local() {
+            true => BORG_VERSION.to_owned(),
+            false => {
+                let mut repository = context.open_remote(&location, None)?;
+                let version = repository.server_version().to_string();
+                repository.close()?;
+                version
+            }
+        };
+        context.print(format!("{BORG_VERSION} / {server}\n"))
     }
 }

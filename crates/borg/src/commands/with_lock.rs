@@ -5,7 +5,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 
 use fastness_format::id::ChunkId;
-use fastness_repository::Repository;
 use fastness_repository::local::lock::LockKind;
 
 use crate::BORG_VERSION;
@@ -46,7 +45,7 @@ impl Action for WithLock {
 
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
         let location = context.location("REPOSITORY", Some(&self.location), Wanted::Repository)?;
-        let place = context.place(location)?;
+        let place = context.place(location);
         let mut repository = context.open_repository(&place, Some(LockKind::Exclusive))?;
         // The manifest is written again as it is. It gives this run a segment of its own, which
         // the command sees whole, and a transaction whose number no later one has: a copy that

@@ -67,24 +67,17 @@ pub struct CommonOptions {
     /// Take away these permission bits from files that are made here
     #[arg(long, value_name = "M", value_parser = octal, default_value = "0077")]
     pub umask: u32,
-    /// Use PATH as the program on the server
-    #[arg(long, value_name = "PATH", hide = true)]
+    /// Use PATH as the program on the server, in place of borg
+    #[arg(long, value_name = "PATH")]
     pub remote_path: Option<String>,
     /// Send at most RATE KiB per second, 0 for no limit
-    #[arg(
-        long,
-        visible_alias = "remote-ratelimit",
-        value_name = "RATE",
-        hide = true
-    )]
+    #[arg(long, visible_alias = "remote-ratelimit", value_name = "RATE")]
     pub upload_ratelimit: Option<u64>,
+    /// Receive at most RATE KiB per second, 0 for no limit
+    #[arg(long, value_name = "RATE")]
+    pub download_ratelimit: Option<u64>,
     /// Hold up to SIZE MiB of data on its way to the server, 0 for none
-    #[arg(
-        long,
-        visible_alias = "remote-buffer",
-        value_name = "SIZE",
-        hide = true
-    )]
+    #[arg(long, visible_alias = "remote-buffer", value_name = "SIZE")]
     pub upload_buffer: Option<u64>,
     /// Treat parts of files, left by interrupted runs of old versions, like files
     #[arg(long)]
@@ -93,7 +86,7 @@ pub struct CommonOptions {
     #[arg(long, value_name = "FILE", hide = true)]
     pub debug_profile: Option<PathBuf>,
     /// Reach the server with this command in place of ssh
-    #[arg(long, value_name = "CMD", hide = true)]
+    #[arg(long, value_name = "CMD")]
     pub rsh: Option<String>,
 }
 

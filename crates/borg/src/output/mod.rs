@@ -12,5 +12,6 @@ pub mod log;
 pub mod progress;
 pub mod python_format;
 pub mod questions;
+pub mod remote;
 pub mod stats;
 pub mod text;

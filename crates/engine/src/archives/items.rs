@@ -13,6 +13,8 @@ use crate::parallel::ordered;
 
 /// Chunks of the item stream that one task fetches and opens.
 const GROUP: usize = 4;
+/// Groups that are announced to the repository together, one such lot ahead.
+const ANNOUNCED: usize = 8;
 
 /// Where the items of an archive are.
 #[derive(Clone, Copy)]
@@ -66,10 +68,22 @@ impl ItemSource<'_> {
         ordered(
             self.threads,
             2 * self.threads,
-            self.ids.chunks(GROUP),
+            self.groups(),
             |ids| self.open(ids),
             |opened| opened?.iter().try_for_each(|data| visit(data)),
         )
+    }
+
+    /// The groups of chunks, which are announced before they are given.
+    fn groups(&self) -> impl Iterator<Item = &[ChunkId]> {
+        let lots = || self.ids.chunks(ANNOUNCED * GROUP);
+        let announce = |lot: Option<&[ChunkId]>| self.repository.prefetch(lot.unwrap_or_default());
+        announce(lots().next());
+        let mut ahead = lots().skip(1);
+        lots().flat_map(move |lot| {
+            announce(ahead.next());
+            lot.chunks(GROUP)
+        })
     }
 
     fn open(&self, ids: &[ChunkId]) -> Result<Vec<Vec<u8>>, ObjectError> {

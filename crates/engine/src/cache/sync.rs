@@ -97,6 +97,7 @@ pub fn count_references(
     let objects = Objects { repository, crypto };
     let streams = Streams::collect(&objects, archives, count)?;
     let threads = threads.max(1);
+    repository.prefetch(&streams.ids);
     let mut walk = Walk {
         objects: &objects,
         streams: &streams,
@@ -173,6 +174,7 @@ impl Streams {
             archives: Vec::with_capacity(archives.len()),
         };
         let mut numbers = HashMap::new();
+        objects.repository.prefetch(archives);
         for id in archives {
             let object = objects.read(id)?;
             count(&object.reference(id), 1);

@@ -332,8 +332,10 @@ impl Checker<'_> {
             .map(|id| (*id, !known.chunks.contains(id) && wanted.insert(*id)))
             .collect();
         drop(wanted);
-        let new = tasks.iter().filter(|(_, fetch)| *fetch).count();
-        let threads = if new <= GROUP {
+        let new = tasks.iter().filter(|(_, fetch)| *fetch).map(|(id, _)| *id);
+        let new: Vec<ChunkId> = new.collect();
+        repository.prefetch(&new);
+        let threads = if new.len() <= GROUP {
             1
         } else {
             self.options.threads

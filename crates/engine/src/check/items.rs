@@ -86,6 +86,9 @@ impl Checker<'_> {
             .iter()
             .map(|id| (id, self.inventory.contains(id)))
             .collect();
+        let there = present.iter().filter(|(_, present)| *present);
+        let there: Vec<ChunkId> = there.map(|(id, _)| **id).collect();
+        repository.prefetch(&there);
         let mut read = Vec::with_capacity(ids.len());
         let threads = self.options.threads.min(ids.len());
         let Ok(()) = ordered(

@@ -81,9 +81,20 @@ impl Iterator for Groups<'_> {
             self.ended = page.is_empty();
             self.marker = page.last().copied();
             self.page = page.into_iter();
+            self.announce();
         }
         let group: Vec<ChunkId> = self.page.by_ref().take(GROUP).collect();
+        self.announce();
         Some(group).filter(|group| !group.is_empty())
+    }
+}
+
+impl Groups<'_> {
+    /// Announces the next group. It is not known how long its objects are: more are not asked for
+    /// ahead.
+    fn announce(&self) {
+        let rest = self.page.as_slice();
+        self.repository.prefetch(rest.get(..GROUP).unwrap_or(rest));
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use fastness_format::crypto::Crypto;
+use fastness_format::id::ChunkId;
 use fastness_format::item::{ChunkRef, Item};
 use fastness_repository::Repository;
 use fastness_sys::beneath::Root;
@@ -61,6 +62,19 @@ impl Job {
             Self::Chunk(chunk, _) => length(chunk),
         };
         cost(bytes)
+    }
+}
+
+impl Job {
+    /// The objects that it reads, in order.
+    fn ids(&self) -> Vec<ChunkId> {
+        match self {
+            Self::Files(files) => {
+                let chunks = files.iter().flat_map(SmallFile::chunks);
+                chunks.map(|chunk| chunk.id).collect()
+            }
+            Self::Chunk(chunk, _) => vec![chunk.id],
+        }
     }
 }
 
@@ -165,6 +179,7 @@ impl<'a> Crew<'a> {
         if !self.content.take(job.cost(), || self.failed()) {
             return Err(EngineError::Abandoned);
         }
+        self.workshop.repository.prefetch(&job.ids());
         self.queue.push(Priority::Normal, job);
         Ok(())
     }

@@ -155,6 +155,9 @@ impl Repository for KeyOnly {
     fn nonces(&self) -> Arc<dyn NonceStore> {
         self.nonces.clone()
     }
+    fn break_lock(&mut self) -> RepoResult<()> {
+        self.nothing()
+    }
     fn close(&mut self) -> RepoResult<()> {
         Ok(())
     }

@@ -25,6 +25,7 @@ mod interop;
 mod locks;
 mod mount;
 mod recreate;
+mod remote;
 mod serve;
 mod serve_hostile;
 mod signals;

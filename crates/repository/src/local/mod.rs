@@ -359,6 +359,10 @@ impl Repository for LocalRepository {
         self.commit_transaction(compaction)
     }
 
+    fn complete_segments(&mut self) -> Result<()> {
+        self.complete_written()
+    }
+
     fn rollback(&mut self) -> Result<()> {
         self.roll_back();
         Ok(())
@@ -393,6 +397,10 @@ impl Repository for LocalRepository {
 
     fn nonces(&self) -> Arc<dyn NonceStore> {
         Arc::clone(&self.nonces) as Arc<dyn NonceStore>
+    }
+
+    fn break_lock(&mut self) -> Result<()> {
+        Ok(lock::break_lock(&self.path)?)
     }
 
     fn close(&mut self) -> Result<()> {

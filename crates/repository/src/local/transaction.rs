@@ -110,10 +110,7 @@ impl LocalRepository {
     }
 
     /// Brings everything written so far to the disk, as whole segments, without a COMMIT.
-    ///
-    /// # Errors
-    /// When writing fails; the transaction can only be rolled back then.
-    pub fn complete_segments(&mut self) -> Result<()> {
+    pub(super) fn complete_written(&mut self) -> Result<()> {
         let completed = self.writer.as_mut().map_or(Ok(()), Writer::complete);
         self.doom_on_failure(completed)
     }

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::Duration;
 
 use fastness_engine::attributes::AttributeOptions;
@@ -39,7 +38,7 @@ pub fn create(arguments: &Create, context: &mut Context<'_>) -> Result<(), Comma
     };
     let text = Some(arguments.location.as_os_str());
     let location = context.location_at("ARCHIVE", text, Wanted::Archive, now)?;
-    let place = context.place(location)?;
+    let place = context.place(location);
     let selection = arguments.exclude.selection()?;
     let patterns = PatternMatcher::for_create(&selection.rules)
         .map_err(|error| CommandError::usage(with_causes(&error)))?;
@@ -169,8 +168,9 @@ fn options(
 
 /// The repository and the caches are not archived.
 fn skipped(context: &Context<'_>, place: &Place) -> SkippedInodes {
-    let own: [&Path; 2] = [&context.environment.directories.cache, &place.path];
-    let inodes = own.into_iter().filter_map(|path| {
+    let cache = context.environment.directories.cache.as_path();
+    let own = [Some(cache), place.path.as_deref()];
+    let inodes = own.into_iter().flatten().filter_map(|path| {
         let metadata = std::fs::metadata(path).ok()?;
         Some((metadata.ino(), metadata.dev()))
     });

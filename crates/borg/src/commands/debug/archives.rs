@@ -66,7 +66,7 @@ impl Action for DumpArchive {
 
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
         let location = context.location("ARCHIVE", Some(&self.location), Wanted::Archive)?;
-        let place = context.place(location)?;
+        let place = context.place(location);
         let mut opened = context.open(place, LockKind::Shared, &[])?;
         let name = opened.place.archive_name()?.to_vec();
         let metadata = Metadata::read(&opened, &name)?;
@@ -163,7 +163,7 @@ impl Action for DumpArchiveItems {
 
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
         let location = context.location("ARCHIVE", Some(&self.location), Wanted::Archive)?;
-        let place = context.place(location)?;
+        let place = context.place(location);
         let mut opened = context.open(place, LockKind::Shared, &[])?;
         let name = opened.place.archive_name()?.to_vec();
         let ids = context.archive(&opened, &name)?.metadata.items;

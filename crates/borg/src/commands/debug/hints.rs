@@ -35,7 +35,7 @@ impl Action for DumpHints {
 
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
         let place = context.repository_place(Some(&self.location))?;
-        let mut repository = context.open_repository(&place, Some(LockKind::Exclusive))?;
+        let mut repository = context.open_local(&place, Some(LockKind::Exclusive))?;
         let hints = repository.hints()?;
         repository.close()?;
         let numbers = |map: &BTreeMap<u32, i64>| {

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use fastness_format::id::ChunkId;
+use fastness_repository::RepositoryError;
 use fastness_repository::local::lock::LockKind;
-use fastness_repository::{Repository, RepositoryError};
 
 use super::{file_failed, object_id};
 use crate::commands::Action;

@@ -64,7 +64,7 @@ const LISTED: usize = 10_000;
 fn each_object(
     context: &mut Context<'_>,
     place: &Place,
-    repository: &LocalRepository,
+    repository: &dyn Repository,
     mut visit: impl FnMut(&mut Context<'_>, usize, ChunkId, Vec<u8>) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
     let mut crypto: Option<Arc<Crypto>> = None;
@@ -72,6 +72,7 @@ fn each_object(
     let mut number = 0;
     loop {
         let ids = repository.scan(Some(LISTED), marker.as_ref())?;
+        repository.prefetch(&ids);
         for id in &ids {
             let stored = repository.get(id)?;
             let crypto = match &crypto {
@@ -98,16 +99,22 @@ impl Action for DumpRepoObjs {
 
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
         let place = context.repository_place(Some(&self.location))?;
-        let mut repository = context.open_repository(&place, Some(LockKind::Shared))?;
+        let lock = Some(LockKind::Shared);
         if self.ghost {
+            let mut repository = context.open_local(&place, lock)?;
             self.ghosts(context, &place, &repository)?;
+            repository.close()?;
         } else {
-            each_object(context, &place, &repository, |context, number, id, data| {
-                context.dump(&format!("{number:08}_{id}.obj"), &data)
-            })?;
+            let mut repository = context.open_repository(&place, lock)?;
+            each_object(
+                context,
+                &place,
+                &*repository,
+                |context, number, id, data| context.dump(&format!("{number:08}_{id}.obj"), &data),
+            )?;
+            repository.close()?;
         }
-        context.print("Done.\n")?;
-        Ok(repository.close()?)
+        context.print("Done.\n")
     }
 }
 
@@ -165,24 +172,29 @@ impl Action for SearchRepoObjs {
             CommandError::command("search term needs to be hex:123abc or str:foobar style")
         })?;
         let mut last = (ChunkId::MANIFEST, Vec::new());
-        each_object(context, &place, &repository, |context, number, id, data| {
-            let reach = wanted.len() - 1;
-            let border = border(&last.1, &data, reach);
-            if find(&border, &wanted).is_some() {
-                let around = self::border(&last.1, &data, reach + AROUND);
-                let info = format!("{number} {} | {id}", last.0);
-                context.print(finding(&info, &wanted, &around))?;
-            }
-            let count = count(&data, &wanted);
-            if count > 0 {
-                context.print(finding(&format!("{number} {id} #{count}"), &wanted, &data))?;
-            }
-            last = (id, data);
-            if (number + 1) % TOLD == 0 {
-                context.print(format!("{} objects processed.\n", number + 1))?;
-            }
-            Ok(())
-        })?;
+        each_object(
+            context,
+            &place,
+            &*repository,
+            |context, number, id, data| {
+                let reach = wanted.len() - 1;
+                let border = border(&last.1, &data, reach);
+                if find(&border, &wanted).is_some() {
+                    let around = self::border(&last.1, &data, reach + AROUND);
+                    let info = format!("{number} {} | {id}", last.0);
+                    context.print(finding(&info, &wanted, &around))?;
+                }
+                let count = count(&data, &wanted);
+                if count > 0 {
+                    context.print(finding(&format!("{number} {id} #{count}"), &wanted, &data))?;
+                }
+                last = (id, data);
+                if (number + 1) % TOLD == 0 {
+                    context.print(format!("{} objects processed.\n", number + 1))?;
+                }
+                Ok(())
+            },
+        )?;
         context.print("Done.\n")?;
         Ok(repository.close()?)
     }

@@ -24,10 +24,10 @@ pub fn delete(
     let id = repository.id();
     let result = (|| {
         if !arguments.cache_only {
-            if arguments.forced == 0 && !confirmed(arguments, context, place, &repository)? {
+            if arguments.forced == 0 && !confirmed(arguments, context, place, &*repository)? {
                 return Err(CommandError::cancelled());
             }
-            destroy(arguments, context, place, &mut repository)?;
+            destroy(arguments, context, place, &mut *repository)?;
         }
         destroy_caches(arguments, context, &id)
     })();

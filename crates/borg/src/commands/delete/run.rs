@@ -25,7 +25,7 @@ pub fn delete(arguments: &Delete, context: &mut Context<'_>) -> Result<(), Comma
         Wanted::Either,
     )?;
     let named = named(arguments, context, location.archive.as_deref())?;
-    let place = context.place(location)?;
+    let place = context.place(location);
     if named.is_empty() && !arguments.filter.is_given() {
         return repository::delete(arguments, context, &place);
     }

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 
 use fastness_engine::keys::backup;
 use fastness_format::crypto::paper_key;
-use fastness_repository::Repository;
 
 use super::printable;
 use crate::commands::Action;
@@ -48,9 +47,9 @@ impl Action for Export {
         let place = context.repository_place(self.location.as_deref())?;
         let mut repository = context.open_repository(&place, None)?;
         let keys = context.key_context(&place);
-        let file = backup::export(&keys, &repository)?;
+        let file = backup::export(&keys, &*repository)?;
         let paper = || -> Result<String, CommandError> {
-            let blob = backup::blob(&keys, &repository)?;
+            let blob = backup::blob(&keys, &*repository)?;
             Ok(paper_key::to_text(&repository.id(), &blob))
         };
         let content = match (self.paper, self.qr_html) {

@@ -7,7 +7,6 @@ use std::path::Path;
 use fastness_engine::keys::{KeyError, backup};
 use fastness_format::crypto::paper_key::{self, IdLine, LineError};
 use fastness_repository::Repository;
-use fastness_repository::local::LocalRepository;
 use zeroize::Zeroizing;
 
 use crate::access::Place;
@@ -48,17 +47,17 @@ impl Action for Import {
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
         let place = context.repository_place(self.location.as_deref())?;
         let mut repository = context.open_repository(&place, None)?;
-        backup::check_importable(&repository)?;
+        backup::check_importable(&*repository)?;
         if self.paper {
             if self.path.is_some() {
                 return Err(CommandError::command(
                     "with --paper import from file is not supported",
                 ));
             }
-            typed_in(context, &place, &mut repository)?;
+            typed_in(context, &place, &mut *repository)?;
         } else {
             let content = self.content()?;
-            backup::import(&context.key_context(&place), &mut repository, &content)?;
+            backup::import(&context.key_context(&place), &mut *repository, &content)?;
         }
         Ok(repository.close()?)
     }
@@ -90,7 +89,7 @@ impl Import {
 fn typed_in(
     context: &mut Context<'_>,
     place: &Place,
-    repository: &mut LocalRepository,
+    repository: &mut dyn Repository,
 ) -> Result<(), CommandError> {
     loop {
         let Some(id) = ask(context, "id: ", paper_key::read_id_line)? else {

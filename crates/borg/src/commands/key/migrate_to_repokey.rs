@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 
 use fastness_engine::keys::backup::migrate_to_repokey;
-use fastness_repository::Repository;
 use fastness_repository::local::lock::LockKind;
 
 use crate::commands::Action;
@@ -35,7 +34,7 @@ impl Action for MigrateToRepokey {
         let place = context.repository_place(self.location.as_deref())?;
         let mut repository = context.open_repository(&place, Some(LockKind::Shared))?;
         let random = crate::world::real().random;
-        migrate_to_repokey(&context.key_context(&place), &mut repository, random)?;
+        migrate_to_repokey(&context.key_context(&place), &mut *repository, random)?;
         context.info("Key updated");
         Ok(repository.close()?)
     }

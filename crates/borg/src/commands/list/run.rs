@@ -39,7 +39,7 @@ pub fn list(arguments: &List, context: &mut Context<'_>) -> Result<(), CommandEr
     )?;
     let archive = location.archive.clone();
     let matcher = arguments.exclude.matcher(&arguments.paths)?;
-    let place = context.place(location)?;
+    let place = context.place(location);
     let mut opened = context.open(place, LockKind::Shared, &[Operation::Read])?;
     let result = match archive {
         Some(name) => list_items(arguments, context, &opened, &name, &matcher),

@@ -120,6 +120,8 @@ fn arguments(error: &RepositoryError) -> Vec<String> {
         | Failed::NonceMismatch
         | Failed::InvalidNonce(_)
         | Failed::Aborted(_)
+        | Failed::ConnectionClosed { .. }
+        | Failed::Unreachable { .. }
         | Failed::Io { .. } => vec![error.to_string()],
     }
 }

@@ -1,0 +1,432 @@
+//! A repository that a server keeps: Borg's own, of any version since 1.0.7, or ours.
+//!
+//! ```text
+//! mod           the repository: each method is a call          ssh         the process in between
+//! connection    requests and answers, on their way at once     ratelimit   bytes a second
+//! prefetch      objects that are asked for ahead               failures    errors from over there
+//! ```
+//!
+//! Objects are stored and deleted without waiting; a failure is told by the next change or by the
+//! commit, which waits for all of them. A session that ends in the middle leaves a transaction
+//! without its commit: the server, or the next client, drops it.
+
+mod connection;
+mod failures;
+mod prefetch;
+mod ratelimit;
+mod ssh;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastness_format::id::{ChunkId, RepositoryId};
+use fastness_format::location::Location;
+use fastness_format::rpc::{Call, Failure, Form, OLD_PROTOCOL, Open, Version};
+
+use self::connection::{Change, Connection, Given, Refusal, Reply, Ticket};
+use self::failures::Death;
+use self::ssh::Process;
+use crate::error::{RepositoryError, Result};
+use crate::local::lock::{LockKind, LockWait};
+use crate::monitor::Monitor;
+use crate::{CheckOptions, CommitReport, CompactOptions, NonceStore, Repository, Room};
+
+pub use self::connection::Pace;
+pub use self::ssh::{Ending, ServerCommand};
+
+/// The version that this client tells servers: that of the Borg it behaves like.
+const VERSION: [i64; 4] = [1, 4, 5, -1];
+/// Ids that are asked for at once.
+const PAGE: usize = 100_000;
+/// How long a server may take to roll back.
+const ROLLBACK: Duration = Duration::from_secs(30);
+
+/// How a repository on another machine is opened.
+#[derive(Clone)]
+pub struct RemoteOptions {
+    /// How the server is started.
+    pub server: ServerCommand,
+    /// How much goes how fast.
+    pub pace: Pace,
+    /// The kind of lock and how long to wait for it; none leaves the repository unlocked.
+    pub lock: Option<(LockKind, LockWait)>,
+    /// Receives what the server logs.
+    pub monitor: Arc<dyn Monitor>,
+}
+
+/// What a new repository is like. The server chooses its identity.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NewRemote {
+    /// Nothing is ever removed.
+    pub append_only: bool,
+    /// Also creates the directories above it.
+    pub make_parent_dirs: bool,
+}
+
+/// An open repository on another machine.
+pub struct RemoteRepository {
+    session: Arc<Session>,
+    id: RepositoryId,
+    /// Whether there is a transaction.
+    changed: bool,
+}
+
+/// A session and what is known of the other side.
+struct Session {
+    connection: Connection,
+    /// The address, for messages.
+    name: String,
+    version: Version,
+}
+
+impl RemoteRepository {
+    /// Opens a repository.
+    ///
+    /// # Errors
+    /// When there is no way to the server, or it cannot open the repository.
+    pub fn open(location: &Location, options: &RemoteOptions) -> Result<Self> {
+        Self::start(location, options, None)
+    }
+
+    /// Creates a repository and opens it.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; when there is one already.
+    pub fn create(location: &Location, options: &RemoteOptions, new: NewRemote) -> Result<Self> {
+        Self::start(location, options, Some(new))
+    }
+
+    fn start(location: &Location, options: &RemoteOptions, new: Option<NewRemote>) -> Result<Self> {
+        let session = Session::begin(location, options)?;
+        let make_parent_dirs = new.is_some_and(|new| new.make_parent_dirs);
+        if make_parent_dirs {
+            session.require("open make_parent_dirs=True", [1, 1, 9, -1])?;
+        }
+        let kind = options.lock.map(|(kind, _)| kind);
+        let wait = options.lock.map(|(_, wait)| wait).unwrap_or_default();
+        let given = session.call(&Call::Open(Open {
+            path: &location.path,
+            create: new.is_some(),
+            lock_wait: match wait {
+                LockWait::Forever => None,
+                LockWait::UpTo(limit) => Some(limit.as_secs_f64()),
+            },
+            lock: options.lock.is_some(),
+            exclusive: Some(kind == Some(LockKind::Exclusive)),
+            append_only: new.is_some_and(|new| new.append_only),
+            make_parent_dirs,
+        }))?;
+        let id = match given {
+            Given::Raw(bytes) => RepositoryId::from_slice(&bytes),
+            _ => None,
+        };
+        Ok(Self {
+            id: id.ok_or_else(|| session.unexpected("open"))?,
+            session: Arc::new(session),
+            changed: false,
+        })
+    }
+
+    /// The version of the server.
+    pub fn server_version(&self) -> &Version {
+        &self.session.version
+    }
+
+    fn read(&self, id: &ChunkId, ticket: std::result::Result<Ticket, Death>) -> Result<Vec<u8>> {
+        let session = &self.session;
+        let connection = &session.connection;
+        let reply = ticket.and_then(|ticket| connection.wait(ticket));
+        match session.given(reply, Some(id))? {
+            Given::Raw(value) => Ok(value),
+            _ => Err(session.unexpected("get")),
+        }
+    }
+
+    /// Calls page by page, where all ids are wanted at once.
+    fn pages(
+        &self,
+        limit: Option<usize>,
+        marker: Option<&ChunkId>,
+        call: impl Fn(Option<u64>, Option<ChunkId>) -> Call<'static>,
+    ) -> Result<Vec<ChunkId>> {
+        let mut ids: Vec<ChunkId> = Vec::new();
+        let mut left = limit.unwrap_or(usize::MAX);
+        while left > 0 {
+            let marker = ids.last().or(marker).copied();
+            let wanted = left.min(PAGE);
+            let call = call(Some(wanted as u64), marker);
+            let page = match self.session.call(&call)? {
+                Given::Ids(page) => page,
+                _ => return Err(self.session.unexpected(call.method())),
+            };
+            left = left.saturating_sub(page.len());
+            if ids.is_empty() {
+                ids = page;
+            } else if page.is_empty() {
+                break;
+            } else {
+                ids.extend(page);
+            }
+            if ids.is_empty() || (limit.is_some() && left == 0) {
+                break;
+            }
+        }
+        Ok(ids)
+    }
+
+    fn change(&mut self, change: Change<'_>) -> Result<()> {
+        self.changed = true;
+        let sent = self.session.connection.change(change);
+        sent.map_err(|refusal| self.session.refusal(&refusal))
+    }
+}
+
+impl Session {
+    /// Starts the process and finds out who answers.
+    fn begin(location: &Location, options: &RemoteOptions) -> Result<Self> {
+        let name = location.repository_text();
+        let words = options.server.words(&location.host).unwrap_or_default();
+        options
+            .monitor
+            .debug(format!("SSH command line: {words:?}"));
+        let started = Process::start(&words, &options.server.environment, &options.monitor);
+        let (process, pipes) = started.map_err(|source| RepositoryError::Unreachable {
+            program: words
+                .first()
+                .map(|word| word.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            source,
+        })?;
+        let mut session = Self {
+            connection: Connection::new(process, pipes, options.pace),
+            name,
+            version: Version::untold(),
+        };
+        let hello = Call::Negotiate(Some(Version::new(VERSION)));
+        let hint = Some("Is borg working on the server?");
+        let reply = session.connection.call(&hello);
+        match reply.map_err(|death| death.error(hint))? {
+            Ok(Given::Version(version)) => {
+                session.version = version;
+                session.connection.speak(Form::Named);
+            }
+            Ok(Given::Int(OLD_PROTOCOL)) => {}
+            Ok(_) => return Err(session.unexpected("negotiate")),
+            Err(failure) => return Err(session.failure(&failure, None)),
+        }
+        Ok(session)
+    }
+
+    fn call(&self, call: &Call<'_>) -> Result<Given> {
+        self.given(self.connection.call(call), None)
+    }
+
+    fn given(
+        &self,
+        reply: std::result::Result<Reply, Death>,
+        wanted: Option<&ChunkId>,
+    ) -> Result<Given> {
+        match reply {
+            Ok(Ok(given)) => Ok(given),
+            Ok(Err(failure)) => Err(self.failure(&failure, wanted)),
+            Err(death) => Err(death.error(None)),
+        }
+    }
+
+    fn failure(&self, failure: &Failure, wanted: Option<&ChunkId>) -> RepositoryError {
+        failures::error(failure, &self.name, wanted)
+    }
+
+    fn refusal(&self, refusal: &Refusal) -> RepositoryError {
+        match refusal {
+            Refusal::Failed(failure) => self.failure(failure, None),
+            Refusal::Dead(death) => death.error(None),
+        }
+    }
+
+    /// The error of an answer that is none to the question.
+    fn unexpected(&self, method: &str) -> RepositoryError {
+        Death::Unexpected(format!("no answer to {method}")).error(None)
+    }
+
+    /// Refuses to ask an old server for what it would not understand.
+    fn require(&self, what: &str, since: impl Into<Vec<i64>>) -> Result<()> {
+        let since = Version::new(since);
+        if self.version >= since {
+            return Ok(());
+        }
+        Err(RepositoryError::Remote {
+            class: "RemoteRepository.RPCServerOutdated".to_owned(),
+            message: format!("Borg server is too old for {what}. Required version {since}"),
+        })
+    }
+}
+
+impl Repository for RemoteRepository {
+    fn id(&self) -> RepositoryId {
+        self.id
+    }
+
+    fn location(&self) -> String {
+        self.session.name.clone()
+    }
+
+    /// Gives a buffer of its own: the value came in one.
+    fn get_with(&self, id: &ChunkId, _room: &mut Room<'_>) -> Result<Vec<u8>> {
+        self.read(id, self.session.connection.ask(id))
+    }
+
+    fn get_many(&self, ids: &[ChunkId]) -> Vec<Result<Vec<u8>>> {
+        let tickets: Vec<_> = ids
+            .iter()
+            .map(|id| self.session.connection.ask(id))
+            .collect();
+        let pairs = ids.iter().zip(tickets);
+        pairs.map(|(id, ticket)| self.read(id, ticket)).collect()
+    }
+
+    fn prefetch(&self, ids: &[ChunkId]) {
+        self.session.connection.announce(ids);
+    }
+
+    /// Reads the object: servers have no other way to tell.
+    fn contains(&self, id: &ChunkId) -> Result<bool> {
+        match self.get(id) {
+            Ok(_) => Ok(true),
+            Err(RepositoryError::ObjectNotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn len(&self) -> Result<usize> {
+        match self.session.call(&Call::Len)? {
+            Given::Int(count) => Ok(usize::try_from(count).unwrap_or_default()),
+            _ => Err(self.session.unexpected("__len__")),
+        }
+    }
+
+    fn list(&self, limit: Option<usize>, marker: Option<&ChunkId>) -> Result<Vec<ChunkId>> {
+        self.pages(limit, marker, |limit, marker| Call::List { limit, marker })
+    }
+
+    fn scan(&self, limit: Option<usize>, marker: Option<&ChunkId>) -> Result<Vec<ChunkId>> {
+        self.session.require("scan", [1, 1, 0, -3, 3])?;
+        self.pages(limit, marker, |limit, marker| Call::Scan { limit, marker })
+    }
+
+    fn put(&mut self, id: &ChunkId, value: &[u8]) -> Result<()> {
+        self.change(Change::Put(id, value))
+    }
+
+    fn delete(&mut self, id: &ChunkId) -> Result<()> {
+        self.change(Change::Delete(id))
+    }
+
+    fn commit(&mut self, compaction: Option<CompactOptions>) -> Result<CommitReport> {
+        if !self.changed {
+            if compaction.is_none() {
+                return Ok(CommitReport::default());
+            }
+            // Servers of Borg fail when there is no transaction; its clients begin one like this.
+            let manifest = self.get(&ChunkId::MANIFEST)?;
+            self.put(&ChunkId::MANIFEST, &manifest)?;
+        }
+        let session = &self.session;
+        let settled = session.connection.settle();
+        settled.map_err(|refusal| session.refusal(&refusal))?;
+        let options = compaction.unwrap_or_default();
+        session.call(&Call::Commit {
+            compact: compaction.is_some(),
+            threshold: options.threshold,
+            cleanup_commits: options.cleanup_commits,
+        })?;
+        self.changed = false;
+        Ok(CommitReport::default())
+    }
+
+    fn rollback(&mut self) -> Result<()> {
+        let session = &self.session;
+        session.connection.forget();
+        let reply = session.connection.call_within(&Call::Rollback, ROLLBACK);
+        session.connection.forget();
+        session.given(reply, None)?;
+        self.changed = false;
+        Ok(())
+    }
+
+    fn check(&mut self, options: &CheckOptions) -> Result<bool> {
+        let max_duration = options.max_duration.map_or(0, |limit| limit.as_secs());
+        if max_duration > 0 {
+            let what = format!("check max_duration={max_duration}");
+            self.session.require(&what, [1, 2, 0, -4, 4])?;
+        }
+        match self.session.call(&Call::Check {
+            repair: options.repair,
+            max_duration,
+        })? {
+            Given::Bool(sound) => Ok(sound),
+            _ => Err(self.session.unexpected("check")),
+        }
+    }
+
+    fn destroy(&mut self) -> Result<()> {
+        self.session.call(&Call::Destroy).map(drop)
+    }
+
+    fn load_key(&self) -> Result<Option<String>> {
+        let text = match self.session.call(&Call::LoadKey)? {
+            Given::Raw(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+            Given::Nil => String::new(),
+            _ => return Err(self.session.unexpected("load_key")),
+        };
+        Ok(Some(text).filter(|text| !text.is_empty()))
+    }
+
+    fn save_key(&mut self, key: &str) -> Result<()> {
+        let call = Call::SaveKey(key.trim().as_bytes());
+        self.session.call(&call).map(drop)
+    }
+
+    fn nonces(&self) -> Arc<dyn NonceStore> {
+        Arc::new(RemoteNonces(Arc::clone(&self.session)))
+    }
+
+    fn break_lock(&mut self) -> Result<()> {
+        self.session.call(&Call::BreakLock).map(drop)
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.session.connection.close();
+        Ok(())
+    }
+}
+
+impl Drop for RemoteRepository {
+    fn drop(&mut self) {
+        self.session.connection.close();
+    }
+}
+
+/// The reservations that the server keeps.
+struct RemoteNonces(Arc<Session>);
+
+impl NonceStore for RemoteNonces {
+    fn get_free_nonce(&self) -> Result<Option<u64>> {
+        match self.0.call(&Call::GetFreeNonce)? {
+            Given::Nil => Ok(None),
+            Given::Int(number) => match u64::try_from(number) {
+                Ok(number) => Ok(Some(number)),
+                Err(_) => Err(RepositoryError::InvalidNonce(number.to_string())),
+            },
+            _ => Err(self.0.unexpected("get_free_nonce")),
+        }
+    }
+
+    fn commit_nonce_reservation(&self, next_unreserved: u64, expected: Option<u64>) -> Result<()> {
+        let call = Call::CommitNonceReservation {
+            next_unreserved,
+            start_nonce: expected,
+        };
+        self.0.call(&call).map(drop)
+    }
+}
