@@ -64,6 +64,7 @@ pub fn defaults() -> Vec<CheckOptions> {
             frequency: Some("1 month".to_owned()),
             only_run_on: Vec::new(),
             max_duration: None,
+            spot: None,
         })
         .to_vec()
 }
@@ -205,6 +206,7 @@ mod tests {
             frequency: Some(frequency.into()),
             only_run_on: days.iter().map(|day| (*day).to_owned()).collect(),
             max_duration: None,
+            spot: None,
         }
     }
 

@@ -2,11 +2,12 @@
 
 use crate::checks;
 use crate::command_line::actions::Check;
-use crate::config::typed::{CheckOptions, Options};
+use crate::config::typed::{CheckOptions, Options, SpotLimits};
 use crate::plan::call::{ArchiveName, Call, Show};
-use crate::plan::{CheckTask, Context, PlanError, Step, Task};
+use crate::plan::{CheckTask, Context, PlanError, SpotTask, Step, Task};
+use crate::run::manifest_calls;
 
-use super::common::filter;
+use super::common::maintenance_filter;
 
 /// Makes the commands for the checks that turn out to be due.
 #[derive(Debug, Clone)]
@@ -29,18 +30,26 @@ pub struct CheckCommands {
 pub fn plan(flags: &Check, context: &Context<'_>) -> Result<Step, PlanError> {
     let options = context.options;
     let configured = options.checks.clone().unwrap_or_else(checks::defaults);
-    let candidates = candidates(flags, &configured)?;
+    let candidates = match is_checked(context) {
+        true => candidates(flags, &configured)?,
+        false => Vec::new(),
+    };
     let reads_archives = candidates
         .iter()
         .any(|check| matches!(check.name.as_str(), "archives" | "data"));
     let archive_filter = match reads_archives {
-        true => last(options).into_iter().chain(filter(options)).collect(),
+        true => last(options)
+            .into_iter()
+            .chain(maintenance_filter(options))
+            .collect(),
         false => Vec::new(),
     };
     // Repairing is a change, and there is no other way to do without one.
     let repair = flags.repair && !context.dry_run;
     let progress = options.output.progress;
+    let spot = configured.iter().find_map(|check| check.spot);
     let task = CheckTask {
+        spot: spot_task(spot, context),
         identify: (!flags.repair).then(|| context.identify()),
         checks: candidates,
         force: flags.force || flags.repair,
@@ -64,6 +73,33 @@ pub fn plan(flags: &Check, context: &Context<'_>) -> Result<Step, PlanError> {
     })
 }
 
+/// `check_repositories` may name those that are checked.
+fn is_checked(context: &Context<'_>) -> bool {
+    let named = context.options.check_repositories.as_deref();
+    named.is_none_or(|names| names.iter().any(|name| context.repository.is_called(name)))
+}
+
+fn spot_task(limits: Option<SpotLimits>, context: &Context<'_>) -> SpotTask {
+    let repository = context.repository.path.as_str();
+    let listing = |format: &str| {
+        context
+            .call("list")
+            .number("--umask", context.umask())
+            .number("--lock-wait", context.lock_wait())
+            .words(["--log-json", "--json-lines", "--format", format])
+            .archive(repository, &ArchiveName::FoundByRun)
+            .shown(Show::Query)
+    };
+    SpotTask {
+        limits,
+        latest: context.latest(),
+        manifest: manifest_calls(context.options, repository),
+        rehearsal: super::create::rehearsal(context),
+        listing: listing("{type}{path}{NL}"),
+        hashes: listing("{xxh64}{path}{linktarget}{NL}"),
+    }
+}
+
 /// The checks that may run: those configured, or those of `--only` with their configured rhythm.
 fn candidates(flags: &Check, configured: &[CheckOptions]) -> Result<Vec<CheckOptions>, PlanError> {
     if flags.only.is_empty() {
@@ -83,9 +119,8 @@ fn candidates(flags: &Check, configured: &[CheckOptions]) -> Result<Vec<CheckOpt
             })
         };
         match name.as_str() {
-            "repository" | "archives" | "data" | "extract" => {}
-            "spot" => return refuse("the spot check is not supported yet"),
-            _ => return refuse("possible are repository, archives, data, extract"),
+            "repository" | "archives" | "data" | "extract" | "spot" => {}
+            _ => return refuse("possible are repository, archives, data, extract, spot"),
         }
         let known = configured.iter().find(|check| check.name == *name);
         Ok(known.cloned().unwrap_or_else(|| CheckOptions {
@@ -93,6 +128,7 @@ fn candidates(flags: &Check, configured: &[CheckOptions]) -> Result<Vec<CheckOpt
             frequency: None,
             only_run_on: Vec::new(),
             max_duration: None,
+            spot: None,
         }))
     });
     named.collect()
@@ -125,6 +161,7 @@ fn rest(flags: &Check, context: &Context<'_>) -> Call {
         .flag("--info", context.info())
         .words(context.debug_words(true))
         .flag("--progress", progress)
+        .words(context.extra("check"))
         .word(context.repository.path.as_str())
 }
 

@@ -39,6 +39,12 @@ impl Context<'_> {
         Call::new(command, self.options)
     }
 
+    /// Words that the configuration adds to a command.
+    pub(super) fn extra(&self, command: &str) -> Vec<String> {
+        let text = self.options.extra.get(command).map(String::as_str);
+        shlex::split(text.unwrap_or_default()).unwrap_or_default()
+    }
+
     pub(super) fn umask(&self) -> Option<i64> {
         self.options.access.umask
     }
@@ -85,6 +91,14 @@ pub fn filter(options: &Options) -> Vec<String> {
         &options.making,
         false,
     )
+}
+
+/// The same for `prune` and `check`, which the old option `prefix` holds for.
+pub(super) fn maintenance_filter(options: &Options) -> Vec<String> {
+    match &options.making.prefix {
+        Some(prefix) => vec!["--glob-archives".to_owned(), format!("{prefix}*")],
+        None => filter(options),
+    }
 }
 
 /// The flags that choose archives by a pattern, or else by the configured format of names. `force`

@@ -16,6 +16,7 @@ pub fn plan(context: &Context<'_>) -> Step {
         .flag("--info", context.info())
         .words(context.debug_words(true))
         .flag("--dry-run", context.dry_run)
+        .words(context.extra("compact"))
         .word(context.repository.path.as_str())
         .shown(if progress { Show::Through } else { Show::Info });
     Step {

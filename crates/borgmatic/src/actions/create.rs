@@ -53,6 +53,7 @@ fn command(flags: &Create, context: &Context<'_>) -> Call {
         .words(context.debug_words(!flags.json))
         .flag("--progress", output.progress)
         .flag("--json", flags.json)
+        .words(context.extra("create"))
         .archive(
             &context.repository.path,
             &ArchiveName::Known(format.to_owned()),
@@ -65,7 +66,7 @@ fn command(flags: &Create, context: &Context<'_>) -> Call {
         })
 }
 
-fn excludes(call: Call, sources: &Sources) -> Call {
+pub(super) fn excludes(call: Call, sources: &Sources) -> Call {
     let tags = sources.exclude_if_present.iter();
     call.flag("--exclude-caches", sources.exclude_caches)
         .words(tags.flat_map(|tag| ["--exclude-if-present", tag.as_str()]))
@@ -85,6 +86,23 @@ fn content(call: Call, making: &Making) -> Call {
         .flag("--noflags", !making.flags)
         .value("--files-changed", making.files_changed.as_ref())
         .value("--files-cache", making.files_cache.as_ref())
+}
+
+/// A rehearsal that lists what an archive made now would hold.
+pub(super) fn rehearsal(context: &Context<'_>) -> Call {
+    let mut call = context.call("create").word("--patterns-from");
+    call.words.push(Word::PatternsFile);
+    let call = excludes(call, &context.options.sources);
+    content(call, &context.options.making)
+        .number("--umask", context.umask())
+        .number("--lock-wait", context.lock_wait())
+        .words(["--log-json", "--dry-run", "--list"])
+        .words(context.extra("create"))
+        .archive(
+            &context.repository.path,
+            &ArchiveName::Known("spot-check".to_owned()),
+        )
+        .shown(Show::Listing)
 }
 
 fn list_filter(context: &Context<'_>, json: bool) -> &'static [&'static str] {

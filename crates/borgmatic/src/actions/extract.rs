@@ -30,6 +30,7 @@ pub fn plan(flags: &Extract, context: &Context<'_>) -> Result<Step, PlanError> {
         .flag("--dry-run", context.dry_run)
         .value("--strip-components", strip_components(flags)?)
         .flag("--progress", progress)
+        .words(context.extra("extract"))
         .archive(&absolute_repository(context), &archive)
         .words(flags.paths.iter().cloned())
         .shown(if progress { Show::Through } else { Show::Info });

@@ -36,6 +36,7 @@ pub fn plan(flags: &Info, context: &Context<'_>) -> Step {
         .flag("--json", flags.json)
         .value("--last", choice.last.as_ref())
         .value("--sort-by", choice.sort_by.as_ref())
+        .words(context.extra("info"))
         .word(context.repository.path.as_str())
         .shown(if flags.json { Show::Json } else { Show::Answer });
     Step {

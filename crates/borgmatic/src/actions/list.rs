@@ -66,6 +66,7 @@ fn command(flags: &List, context: &Context<'_>, archive: &ArchiveName) -> Call {
         .value("--pattern", flags.pattern.as_ref())
         .value("--patterns-from", flags.patterns_from.as_ref())
         .flag("--short", flags.short)
+        .words(context.extra("list"))
         .archive(&context.repository.path, archive)
         .words(flags.paths.iter().cloned())
         .words(flags.find.iter().map(|find| search_pattern(find)))

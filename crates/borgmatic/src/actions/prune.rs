@@ -4,7 +4,7 @@ use crate::config::typed::Statistics;
 use crate::plan::call::Show;
 use crate::plan::{Context, Step, Task};
 
-use super::common::filter;
+use super::common::maintenance_filter;
 
 /// Plans it.
 pub fn plan(context: &Context<'_>) -> Step {
@@ -19,7 +19,7 @@ pub fn plan(context: &Context<'_>) -> Step {
         .words(
             keep.flat_map(|(name, value)| [format!("--{}", name.replace('_', "-")), value.clone()]),
         )
-        .words(filter(options))
+        .words(maintenance_filter(options))
         .word("--log-json")
         .number("--umask", context.umask())
         .number("--lock-wait", context.lock_wait())
@@ -29,6 +29,7 @@ pub fn plan(context: &Context<'_>) -> Step {
         .flag("--list", output.list_details)
         .words(context.debug_words(true))
         .flag("--dry-run", context.dry_run)
+        .words(context.extra("prune"))
         .word(context.repository.path.as_str())
         .shown(
             match output.list_details || output.statistics != Statistics::None {

@@ -36,6 +36,8 @@ pub fn plan(flags: &RepoCreate, context: &Context<'_>) -> Result<Step, PlanError
         .flag("--debug", context.debug())
         .number("--lock-wait", context.lock_wait())
         .number("--umask", context.umask())
+        .words(context.extra("repo_create"))
+        .words(context.extra("init"))
         .word(repository.path.as_str())
         .shown(Show::Through);
     Ok(Step {

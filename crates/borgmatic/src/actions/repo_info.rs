@@ -11,6 +11,7 @@ pub fn plan(json: bool, context: &Context<'_>) -> Step {
         .number("--lock-wait", context.lock_wait())
         .word("--log-json")
         .flag("--json", json)
+        .words(context.extra("info"))
         .word(context.repository.path.as_str())
         .shown(if json { Show::Json } else { Show::Answer });
     Step {

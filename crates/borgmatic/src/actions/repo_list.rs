@@ -38,6 +38,7 @@ pub(super) fn command(flags: &RepoList, context: &Context<'_>) -> Call {
         .value("--last", choice.last.as_ref())
         .flag("--short", flags.short)
         .value("--sort-by", choice.sort_by.as_ref())
+        .words(context.extra("list"))
         .word(context.repository.path.as_str())
         .shown(if flags.json { Show::Json } else { Show::Answer })
 }

@@ -28,6 +28,28 @@ pub enum Action {
         /// As JSON.
         json: bool,
     },
+    /// Delete archives.
+    Delete(Delete),
+    /// Delete repositories.
+    RepoDelete(RepoDelete),
+    /// Write an archive as a tar file.
+    ExportTar(ExportTar),
+    /// Compare two archives.
+    Diff(Diff),
+    /// Write archives anew.
+    Recreate(Recreate),
+    /// Remove locks.
+    BreakLock,
+    /// Write the key to a safe place.
+    KeyExport(KeyExport),
+    /// Bring back a key.
+    KeyImport(KeyImport),
+    /// Change the passphrase.
+    KeyChangePassphrase,
+    /// Any command of Borg.
+    Borg(AnyBorg),
+    /// Bring back configuration files.
+    ConfigBootstrap(Bootstrap),
     /// Check configuration files.
     ConfigValidate {
         /// Print them as they are understood.
@@ -39,6 +61,138 @@ pub enum Action {
     ConfigGenerate(ConfigGenerate),
     /// Print the JSON Schema.
     ConfigSchema,
+}
+
+/// Flags of `delete`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Delete {
+    /// The archive.
+    pub archive: Option<String>,
+    /// Archives with such names.
+    pub match_archives: Option<String>,
+    /// Which of them.
+    pub choice: ArchiveChoice,
+    /// How often `--force` was given.
+    pub force: u8,
+    /// Only the local cache.
+    pub cache_only: bool,
+    /// Keep what is known of the repository.
+    pub keep_security_info: bool,
+    /// Does nothing, as in Borg.
+    pub save_space: bool,
+    /// Seconds after which to commit.
+    pub checkpoint_interval: Option<String>,
+}
+
+impl Delete {
+    /// Tells whether archives are meant, and not the whole repository.
+    pub fn chooses_archives(&self) -> bool {
+        let choices = [
+            &self.archive,
+            &self.match_archives,
+            &self.choice.first,
+            &self.choice.last,
+        ];
+        choices.iter().any(|choice| choice.is_some())
+    }
+}
+
+/// Flags of `repo-delete`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RepoDelete {
+    /// How often `--force` was given.
+    pub force: u8,
+    /// Only the local cache.
+    pub cache_only: bool,
+    /// Keep what is known of the repository.
+    pub keep_security_info: bool,
+}
+
+/// Flags of `export-tar`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExportTar {
+    /// The archive.
+    pub archive: String,
+    /// Paths of it.
+    pub paths: Vec<String>,
+    /// The tar file, or `-`.
+    pub destination: String,
+    /// A command that it goes through.
+    pub tar_filter: Option<String>,
+    /// Leading directories to leave out.
+    pub strip_components: Option<String>,
+}
+
+/// Flags of `diff`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Diff {
+    /// The archive.
+    pub archive: String,
+    /// The archive to compare with.
+    pub second_archive: String,
+    /// Both were cut alike.
+    pub same_chunker_params: bool,
+    /// Keys.
+    pub sort_by: Vec<String>,
+    /// Only what differs in content.
+    pub content_only: bool,
+    /// Only what the configuration selects.
+    pub only_patterns: bool,
+}
+
+/// Flags of `recreate`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recreate {
+    /// The archive; all without one.
+    pub archive: Option<String>,
+    /// Name of the new archive.
+    pub target: Option<String>,
+    /// Its comment.
+    pub comment: Option<String>,
+    /// Its time.
+    pub timestamp: Option<String>,
+}
+
+/// Flags of `key export`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeyExport {
+    /// For typing.
+    pub paper: bool,
+    /// As a page with a QR code.
+    pub qr_html: bool,
+    /// The file; stdout without one.
+    pub path: Option<String>,
+}
+
+/// Flags of `key import`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeyImport {
+    /// Typed from paper.
+    pub paper: bool,
+    /// The file; stdin without one.
+    pub path: Option<String>,
+}
+
+/// The words of `borg`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AnyBorg {
+    /// The archive for `$ARCHIVE`.
+    pub archive: Option<String>,
+    /// What Borg gets.
+    pub words: Vec<String>,
+}
+
+/// Flags of `config bootstrap`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Bootstrap {
+    /// The repository.
+    pub repository: String,
+    /// The archive.
+    pub archive: String,
+    /// Where to.
+    pub destination: String,
+    /// Leading directories to leave out.
+    pub strip_components: Option<String>,
 }
 
 /// Flags of `config show`.
@@ -189,6 +343,17 @@ impl Action {
             Self::Extract(_) => "extract",
             Self::RepoList(_) => "repo-list",
             Self::RepoInfo { .. } => "repo-info",
+            Self::Delete(_) => "delete",
+            Self::RepoDelete(_) => "repo-delete",
+            Self::ExportTar(_) => "export-tar",
+            Self::Diff(_) => "diff",
+            Self::Recreate(_) => "recreate",
+            Self::BreakLock => "break-lock",
+            Self::KeyExport(_) => "export",
+            Self::KeyImport(_) => "import",
+            Self::KeyChangePassphrase => "change-passphrase",
+            Self::Borg(_) => "borg",
+            Self::ConfigBootstrap(_) => "bootstrap",
             Self::ConfigValidate { .. } => "validate",
             Self::ConfigShow(_) => "show",
             Self::ConfigGenerate(_) => "generate",
@@ -264,6 +429,79 @@ impl Action {
             "repo-info" => Self::RepoInfo {
                 json: read.given("json"),
             },
+            "config show" | "config validate" | "config generate" | "config schema"
+            | "config bootstrap" => Self::read_config(name, &read)?,
+            name => Self::read_rare(name, &read)?,
+        })
+    }
+
+    /// Reads the flags of actions that change or show single things.
+    fn read_rare(name: &str, read: &Matches<'_>) -> Option<Self> {
+        Some(match name {
+            "delete" => Self::Delete(Delete {
+                archive: read.text("archive"),
+                match_archives: read.text("match-archives"),
+                choice: read.choice(),
+                force: read.count("force"),
+                cache_only: read.given("cache-only"),
+                keep_security_info: read.given("keep-security-info"),
+                save_space: read.given("save-space"),
+                checkpoint_interval: read.text("checkpoint-interval"),
+            }),
+            "repo-delete" => Self::RepoDelete(RepoDelete {
+                force: read.count("force"),
+                cache_only: read.given("cache-only"),
+                keep_security_info: read.given("keep-security-info"),
+            }),
+            "export-tar" => Self::ExportTar(ExportTar {
+                archive: read.text("archive").unwrap_or_default(),
+                paths: read.texts("path"),
+                destination: read.text("destination").unwrap_or_default(),
+                tar_filter: read.text("tar-filter"),
+                strip_components: read.text("strip-components"),
+            }),
+            "diff" => Self::Diff(Diff {
+                archive: read.text("archive").unwrap_or_default(),
+                second_archive: read.text("second-archive").unwrap_or_default(),
+                same_chunker_params: read.given("same-chunker-params"),
+                sort_by: read.texts("sort-by"),
+                content_only: read.given("content-only"),
+                only_patterns: read.given("only-patterns"),
+            }),
+            "recreate" => Self::Recreate(Recreate {
+                archive: read.text("archive"),
+                target: read.text("target"),
+                comment: read.text("comment"),
+                timestamp: read.text("timestamp"),
+            }),
+            "break-lock" => Self::BreakLock,
+            "key export" => Self::KeyExport(KeyExport {
+                paper: read.given("paper"),
+                qr_html: read.given("qr-html"),
+                path: read.text("path"),
+            }),
+            "key import" => Self::KeyImport(KeyImport {
+                paper: read.given("paper"),
+                path: read.text("path"),
+            }),
+            "key change-passphrase" => Self::KeyChangePassphrase,
+            "borg" => Self::Borg(AnyBorg {
+                archive: read.text("archive"),
+                words: Vec::new(),
+            }),
+            _ => return None,
+        })
+    }
+
+    /// Reads the flags of the actions on configurations.
+    fn read_config(name: &str, read: &Matches<'_>) -> Option<Self> {
+        Some(match name {
+            "config bootstrap" => Self::ConfigBootstrap(Bootstrap {
+                repository: read.text("repository").unwrap_or_default(),
+                archive: read.text("archive").unwrap_or_else(|| "latest".to_owned()),
+                destination: read.text("destination").unwrap_or_else(|| "/".to_owned()),
+                strip_components: read.text("strip-components"),
+            }),
             "config validate" => Self::ConfigValidate {
                 show: read.given("show"),
             },
@@ -300,6 +538,13 @@ impl Matches<'_> {
 
     pub(super) fn given(&self, name: &str) -> bool {
         matches!(self.0.try_get_one::<bool>(name), Ok(Some(true)))
+    }
+
+    fn count(&self, name: &str) -> u8 {
+        match self.0.try_get_one::<u8>(name) {
+            Ok(Some(count)) => *count,
+            _ => 0,
+        }
     }
 
     fn choice(&self) -> ArchiveChoice {

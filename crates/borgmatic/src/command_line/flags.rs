@@ -12,6 +12,15 @@ pub enum Takes {
     Value(&'static str),
     /// One value each time; the flag may repeat.
     Values(&'static str),
+    /// Nothing, and the flag may repeat.
+    Counted,
+}
+
+impl Takes {
+    /// Tells whether a value follows the flag.
+    pub fn has_value(self) -> bool {
+        matches!(self, Self::Value(_) | Self::Values(_))
+    }
 }
 
 /// One flag.
@@ -190,6 +199,83 @@ static SHOW: Flag = Flag {
         "Print the configuration as it is understood",
     )
 };
+
+static FORCE_COUNTED: Flag = flag(
+    "force",
+    Takes::Counted,
+    "Also what is damaged, without a question; twice: without looking into it",
+);
+static CACHE_ONLY: Flag = flag("cache-only", Nothing, "Delete only the local cache");
+static KEEP_SECURITY_INFO: Flag = flag(
+    "keep-security-info",
+    Nothing,
+    "Keep what is known of the repository",
+);
+static SAVE_SPACE: Flag = flag(
+    "save-space",
+    Nothing,
+    "Accepted for old scripts; does nothing, as in Borg",
+);
+static CHECKPOINT_INTERVAL: Flag = flag(
+    "checkpoint-interval",
+    Value("SECONDS"),
+    "Commit after this time",
+);
+/// Deleting asks for its own choice: that of the configuration plays no part.
+static DELETE_MATCH: Flag = Flag {
+    short: Some('a'),
+    aliases: &["glob-archives"],
+    ..flag(
+        "match-archives",
+        Value("PATTERN"),
+        "Only archives with such names",
+    )
+};
+static TAR_DESTINATION: Flag = flag(
+    "destination",
+    Value("FILE"),
+    "The tar file; \"-\" is stdout",
+);
+static TAR_FILTER: Flag = flag(
+    "tar-filter",
+    Value("COMMAND"),
+    "A command that the tar file goes through",
+);
+static TARGET: Flag = flag("target", Value("ARCHIVE"), "Name of the new archive");
+static TIMESTAMP: Flag = flag("timestamp", Value("TIME"), "Time that the new archive gets");
+static SECOND_ARCHIVE: Flag = flag(
+    "second-archive",
+    Value("ARCHIVE"),
+    "The archive to compare with",
+);
+static SAME_CHUNKER_PARAMS: Flag = flag(
+    "same-chunker-params",
+    Nothing,
+    "Both were cut alike, whatever they say",
+);
+static SORT_KEYS: Flag = flag("sort-by", Values("KEY"), "Key to sort by; may repeat");
+static CONTENT_ONLY: Flag = flag("content-only", Nothing, "Only what differs in content");
+static ONLY_PATTERNS: Flag = flag(
+    "only-patterns",
+    Nothing,
+    "Only what the configuration selects",
+);
+static PAPER: Flag = flag("paper", Nothing, "In a form for typing");
+static QR_HTML: Flag = flag("qr-html", Nothing, "As a page with a QR code");
+static KEY_EXPORT_PATH: Flag = flag("path", Value("FILE"), "The file; stdout without it");
+static KEY_IMPORT_PATH: Flag = flag("path", Value("FILE"), "The file; stdin without it");
+static BOOTSTRAP_REPOSITORY: Flag = flag(
+    "repository",
+    Value("PATH"),
+    "The repository with the archive",
+);
+static BOOTSTRAP_DESTINATION: Flag =
+    flag("destination", Value("DIRECTORY"), "Where to; / by default");
+static BOOTSTRAP_ARCHIVE: Flag = flag(
+    "archive",
+    Value("ARCHIVE"),
+    "The archive; the newest by default",
+);
 
 static SOURCE: Flag = Flag {
     short: Some('s'),
@@ -396,6 +482,114 @@ pub static ACTIONS: &[ActionSpec] = &[
         flags: &[&REPOSITORY, &JSON],
     },
     ActionSpec {
+        name: "delete",
+        aliases: &[],
+        about: "Delete archives",
+        flags: &[
+            &REPOSITORY,
+            &ARCHIVE,
+            &LIST,
+            &STATS,
+            &CACHE_ONLY,
+            &FORCE_COUNTED,
+            &KEEP_SECURITY_INFO,
+            &SAVE_SPACE,
+            &CHECKPOINT_INTERVAL,
+            &DELETE_MATCH,
+            &SORT_BY,
+            &FIRST,
+            &LAST,
+        ],
+    },
+    ActionSpec {
+        name: "repo-delete",
+        aliases: &["rdelete"],
+        about: "Delete repositories",
+        flags: &[
+            &REPOSITORY,
+            &LIST,
+            &FORCE_COUNTED,
+            &CACHE_ONLY,
+            &KEEP_SECURITY_INFO,
+        ],
+    },
+    ActionSpec {
+        name: "export-tar",
+        aliases: &[],
+        about: "Write an archive as a tar file",
+        flags: &[
+            &REPOSITORY,
+            &ARCHIVE,
+            &PATH,
+            &TAR_DESTINATION,
+            &TAR_FILTER,
+            &LIST,
+            &STRIP_COMPONENTS,
+        ],
+    },
+    ActionSpec {
+        name: "diff",
+        aliases: &[],
+        about: "Tell what differs between two archives",
+        flags: &[
+            &REPOSITORY,
+            &ARCHIVE,
+            &SECOND_ARCHIVE,
+            &SAME_CHUNKER_PARAMS,
+            &SORT_KEYS,
+            &CONTENT_ONLY,
+            &ONLY_PATTERNS,
+        ],
+    },
+    ActionSpec {
+        name: "recreate",
+        aliases: &[],
+        about: "Write archives anew by today's rules of selection",
+        flags: &[&REPOSITORY, &ARCHIVE, &LIST, &TARGET, &COMMENT, &TIMESTAMP],
+    },
+    ActionSpec {
+        name: "break-lock",
+        aliases: &[],
+        about: "Remove locks that a program left behind",
+        flags: &[&REPOSITORY],
+    },
+    ActionSpec {
+        name: "key export",
+        aliases: &[],
+        about: "Write the key of a repository to a safe place",
+        flags: &[&REPOSITORY, &PAPER, &QR_HTML, &KEY_EXPORT_PATH],
+    },
+    ActionSpec {
+        name: "key import",
+        aliases: &[],
+        about: "Bring back an exported key",
+        flags: &[&REPOSITORY, &PAPER, &KEY_IMPORT_PATH],
+    },
+    ActionSpec {
+        name: "key change-passphrase",
+        aliases: &[],
+        about: "Change the passphrase of a repository",
+        flags: &[&REPOSITORY],
+    },
+    ActionSpec {
+        name: "borg",
+        aliases: &[],
+        about: "Run any command of Borg; all words after it are Borg's",
+        flags: &[&REPOSITORY, &ARCHIVE],
+    },
+    ActionSpec {
+        name: "config bootstrap",
+        aliases: &[],
+        about: "Bring back configuration files from an archive",
+        flags: &[
+            &BOOTSTRAP_REPOSITORY,
+            &BOOTSTRAP_ARCHIVE,
+            &BOOTSTRAP_DESTINATION,
+            &STRIP_COMPONENTS,
+            &PROGRESS,
+        ],
+    },
+    ActionSpec {
         name: "config validate",
         aliases: &[],
         about: "Check configuration files",
@@ -422,22 +616,7 @@ pub static ACTIONS: &[ActionSpec] = &[
 ];
 
 /// Actions of borgmatic that come with later work.
-pub const ACTIONS_NOT_YET: &[&str] = &[
-    "transfer",
-    "recreate",
-    "delete",
-    "rdelete",
-    "repo-delete",
-    "export-tar",
-    "mount",
-    "umount",
-    "restore",
-    "break-lock",
-    "borg",
-    "diff",
-    "browse",
-    "key",
-];
+pub const ACTIONS_NOT_YET: &[&str] = &["transfer", "mount", "umount", "restore", "browse"];
 
 /// The actions of a call that names none.
 pub const DEFAULT_ACTIONS: [&str; 4] = ["create", "prune", "compact", "check"];

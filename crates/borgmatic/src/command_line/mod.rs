@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use crate::config::error::closest;
 use crate::config::settings::{OptionFlag, Setting};
 use actions::{Action, Matches};
-use flags::{ACTIONS, ACTIONS_NOT_YET, ActionSpec, DEFAULT_ACTIONS, Flag, GLOBAL, Takes};
+use flags::{ACTIONS, ACTIONS_NOT_YET, ActionSpec, DEFAULT_ACTIONS, Flag, GLOBAL};
 use parser::{command, help};
 
 /// The version of borgmatic whose behaviour this is.
@@ -59,7 +59,8 @@ pub struct UsageError(String);
 /// # Errors
 /// When a flag is unknown, a value is missing, or actions contradict each other.
 pub fn parse(program: &str, words: &[String]) -> Result<Parsed, UsageError> {
-    let split = split_actions(words)?;
+    let mut split = split_actions(words)?;
+    take_flags_before_borg(&mut split);
     if split.flags.iter().any(|word| word == "--version") {
         return Ok(Parsed::Print(version(program)));
     }
@@ -71,6 +72,7 @@ pub fn parse(program: &str, words: &[String]) -> Result<Parsed, UsageError> {
     {
         return Ok(Parsed::Print(help(program, &split.actions)));
     }
+    let borg = split.borg;
     let specs: Vec<&ActionSpec> = match named {
         true => split.actions,
         false => DEFAULT_ACTIONS
@@ -84,11 +86,17 @@ pub fn parse(program: &str, words: &[String]) -> Result<Parsed, UsageError> {
         .try_get_matches_from(flags)
         .map_err(|error| UsageError(error.to_string().trim_end().to_owned()))?;
     let read = Matches(&matches);
+    let mut actions: Vec<Action> = specs
+        .iter()
+        .filter_map(|spec| Action::read(spec.name, &matches))
+        .collect();
+    for action in &mut actions {
+        if let Action::Borg(any) = action {
+            any.words.clone_from(&borg);
+        }
+    }
     let line = CommandLine {
-        actions: specs
-            .iter()
-            .filter_map(|spec| Action::read(spec.name, &matches))
-            .collect(),
+        actions,
         named,
         config_paths: read.texts("config").iter().map(PathBuf::from).collect(),
         dry_run: read.given("dry-run"),
@@ -113,6 +121,8 @@ fn version(program: &str) -> String {
 struct Split {
     actions: Vec<&'static ActionSpec>,
     flags: Vec<String>,
+    /// The words after the action `borg`.
+    borg: Vec<String>,
 }
 
 /// Takes the names of actions out of the words. The value of a flag is never one.
@@ -120,11 +130,17 @@ fn split_actions(words: &[String]) -> Result<Split, UsageError> {
     let mut split = Split {
         actions: Vec::new(),
         flags: Vec::new(),
+        borg: Vec::new(),
     };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let action = match word.as_str() {
-            "config" => {
+            "borg" => {
+                // Everything behind it is Borg's.
+                split.borg = words.by_ref().cloned().collect();
+                flags::action(word)
+            }
+            "config" | "key" => {
                 let sub = words.next().map(String::as_str).unwrap_or_default();
                 Some(sub_action(word, sub)?)
             }
@@ -187,7 +203,7 @@ fn takes_value(word: &str) -> bool {
         }
         let known = all_flags()
             .find(|flag| flag.long == long || flag.aliases.contains(&long))
-            .map(|flag| flag.takes != Takes::Nothing);
+            .map(|flag| flag.takes.has_value());
         return known
             .unwrap_or_else(|| OptionFlag::find(long).is_some_and(|flag| flag.takes_value()));
     }
@@ -196,12 +212,30 @@ fn takes_value(word: &str) -> bool {
     let (Some(letter), None) = (letters.next(), letters.next()) else {
         return false;
     };
-    all_flags().any(|flag| flag.short == Some(letter) && flag.takes != Takes::Nothing)
+    all_flags().any(|flag| flag.short == Some(letter) && flag.takes.has_value())
 }
 
 fn all_flags() -> impl Iterator<Item = &'static Flag> {
     let of_actions = ACTIONS.iter().flat_map(|spec| spec.flags.iter().copied());
     GLOBAL.iter().chain(of_actions)
+}
+
+/// `--repository` and `--archive` right behind `borg` are ours, up to the first other word; all
+/// other actions of such a call are left out, as in borgmatic.
+fn take_flags_before_borg(split: &mut Split) {
+    let Some(borg) = split.actions.iter().find(|spec| spec.name == "borg") else {
+        return;
+    };
+    split.actions = vec![borg];
+    while let Some(word) = split.borg.first() {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        if !["--repository", "--archive"].contains(&name) {
+            break;
+        }
+        let count = if value.is_empty() { 2 } else { 1 };
+        let count = count.min(split.borg.len());
+        split.flags.extend(split.borg.drain(..count));
+    }
 }
 
 /// Takes the flags of options out of the words. One that a named action has too is the action's.
@@ -283,13 +317,25 @@ fn warnings(read: &Matches<'_>) -> Vec<String> {
 fn refuse_contradictions(line: &CommandLine, read: &Matches<'_>) -> Result<(), UsageError> {
     let has = |name: &str| line.actions.iter().any(|action| action.name() == name);
     let refuse = |text: &str| Err(UsageError(text.to_owned()));
-    for alone in ["validate", "show", "generate", "schema"] {
+    for alone in ["validate", "show", "generate", "schema", "bootstrap"] {
         if has(alone) && line.actions.len() > 1 {
             return refuse(&format!("\"config {alone}\" goes with no other action"));
         }
     }
     if has("extract") && read.text("archive").is_none() {
         return refuse("extract needs --archive NAME; --archive latest is the newest one");
+    }
+    if has("export-tar") && (read.text("archive").is_none() || read.text("destination").is_none()) {
+        return refuse("export-tar needs --archive NAME and --destination FILE (or -)");
+    }
+    if has("diff") && (read.text("archive").is_none() || read.text("second-archive").is_none()) {
+        return refuse("diff needs --archive NAME and --second-archive NAME");
+    }
+    if has("bootstrap") && read.text("repository").is_none() {
+        return refuse("config bootstrap needs --repository PATH");
+    }
+    if has("borg") && line.dry_run {
+        return refuse("the borg action has no dry run");
     }
     if read.given("stats") && read.given("quick-stats") {
         return refuse("--stats and --quick-stats do not go together");

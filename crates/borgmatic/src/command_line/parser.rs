@@ -40,6 +40,7 @@ fn argument(flag: &'static Flag, short: Option<char>) -> Arg {
             .overrides_with(flag.long),
         Takes::Value(name) => valued(argument, name).overrides_with(flag.long),
         Takes::Values(name) => valued(argument, name).action(ArgAction::Append),
+        Takes::Counted => argument.action(ArgAction::Count),
     }
 }
 

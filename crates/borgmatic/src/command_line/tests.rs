@@ -106,8 +106,8 @@ fn what_cannot_be_understood_is_told() {
 
     Usage: fastness --json
     ");
-    insta::assert_snapshot!(error("mount"), @r#"the action "mount" is not supported yet"#);
-    insta::assert_snapshot!(error("config"), @"Missing sub-action after config action. Expected one of: validate, show, generate, schema");
+    insta::assert_snapshot!(error("transfer"), @r#"the action "transfer" is not supported yet"#);
+    insta::assert_snapshot!(error("config"), @"Missing sub-action after config action. Expected one of: bootstrap, validate, show, generate, schema");
     insta::assert_snapshot!(error("extract"), @"extract needs --archive NAME; --archive latest is the newest one");
     insta::assert_snapshot!(error("create --stats --quick-stats"), @"--stats and --quick-stats do not go together");
     insta::assert_snapshot!(error("list info --json"), @"--json goes with one action at a time");
@@ -144,6 +144,17 @@ fn help_tells_actions_and_flags() {
       extract          Restore files of an archive
       repo-list        List the archives of repositories
       repo-info        Tell about repositories
+      delete           Delete archives
+      repo-delete      Delete repositories
+      export-tar       Write an archive as a tar file
+      diff             Tell what differs between two archives
+      recreate         Write archives anew by today's rules of selection
+      break-lock       Remove locks that a program left behind
+      key export       Write the key of a repository to a safe place
+      key import       Bring back an exported key
+      key change-passphrase Change the passphrase of a repository
+      borg             Run any command of Borg; all words after it are Borg's
+      config bootstrap Bring back configuration files from an archive
       config validate  Check configuration files
       config show      Print configurations as they are understood
       config generate  Write a sample configuration
@@ -177,4 +188,25 @@ fn help_tells_actions_and_flags() {
 
     Every option of the configuration is a flag as well: --compression zstd, --no-atime
     ");
+}
+
+#[test]
+fn what_follows_borg_is_borgs() {
+    let line = line("--repository nas borg --archive latest list --short ::x create");
+    let [Action::Borg(any)] = line.actions.as_slice() else {
+        panic!("{:?}", line.actions)
+    };
+    assert_eq!(any.words, ["list", "--short", "::x", "create"]);
+    assert_eq!(any.archive.as_deref(), Some("latest"));
+    assert_eq!(line.repository.as_deref(), Some("nas"));
+}
+
+#[test]
+fn force_counts() {
+    let line = line("delete --archive x --force --force");
+    let [Action::Delete(delete)] = line.actions.as_slice() else {
+        panic!("{:?}", line.actions)
+    };
+    assert_eq!(delete.force, 2);
+    assert!(delete.chooses_archives());
 }

@@ -123,18 +123,10 @@ fn examine_command(command: &Node, index: usize, errors: &mut Vec<ConfigError>) 
 }
 
 fn examine_check(check: &Node, index: usize, errors: &mut Vec<ConfigError>) {
-    let name = check.get("name");
-    let name_text = name.and_then(Node::as_text).unwrap_or_default();
-    if let Some(node) = name
-        && name_text == "spot"
-    {
-        errors.push(ConfigError::NotSupportedYet {
-            at: node.at.clone(),
-            what: "the spot check".to_owned(),
-            hint: "",
-        });
-        return;
-    }
+    let name_text = check
+        .get("name")
+        .and_then(Node::as_text)
+        .unwrap_or_default();
     for key in SPOT_LIMITS {
         if name_text == "spot" && check.get(key).is_none() {
             errors.push(ConfigError::Missing {

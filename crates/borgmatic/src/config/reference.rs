@@ -66,9 +66,7 @@ pub fn markdown() -> String {
         .collect();
     out.push_str("## Not supported yet\n\nThese options of borgmatic are refused with an error, never ignored: ");
     out.push_str(&later.join(", "));
-    out.push_str(
-        ".\n\nThe same holds for remote repositories (`ssh://…`), and the `spot` check with its fields.\n",
-    );
+    out.push_str(".\n\nThe same holds for remote repositories (`ssh://…`).\n");
     out
 }
 

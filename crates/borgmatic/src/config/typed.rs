@@ -3,6 +3,8 @@
 //! [`Options`] holds what one repository is handled with: the options of the top level, with those
 //! that stand in the entry of the repository put over them.
 
+use std::collections::BTreeMap;
+
 use fastness_borg::environment::Secret;
 
 use super::tree::Node;
@@ -27,6 +29,10 @@ pub struct Options {
     pub checks: Option<Vec<CheckOptions>>,
     /// Number of archives to check.
     pub check_last: Option<i64>,
+    /// Repositories that are checked, by path or label; `None` for all.
+    pub check_repositories: Option<Vec<String>>,
+    /// Words for Borg commands, by the name of the command.
+    pub extra: BTreeMap<String, String>,
     /// What is shown.
     pub output: OutputOptions,
     /// When and whether anything runs.
@@ -112,6 +118,10 @@ pub struct Making {
     pub chunker_params: Option<String>,
     /// How chunks are compressed.
     pub compression: Option<String>,
+    /// Which chunks `recreate` compresses anew.
+    pub recompress: Option<String>,
+    /// Beginning of the names that `prune` and `check` work on (deprecated).
+    pub prefix: Option<String>,
     /// Names of new archives.
     pub archive_name_format: Option<String>,
     /// Archives that actions work on.
@@ -123,7 +133,7 @@ pub struct Making {
 }
 
 /// One of `checks`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CheckOptions {
     /// `repository`, `archives`, …
     pub name: String,
@@ -133,6 +143,28 @@ pub struct CheckOptions {
     pub only_run_on: Vec<String>,
     /// Seconds after which a repository check pauses.
     pub max_duration: Option<i64>,
+    /// What a spot check may find.
+    pub spot: Option<SpotLimits>,
+}
+
+/// What an exit code counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TreatAs {
+    /// The work was not done.
+    Error,
+    /// The work was done.
+    Warning,
+}
+
+/// What a spot check may find.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SpotLimits {
+    /// Allowed difference of counts, in percent.
+    pub count: f64,
+    /// Share of files compared, in percent.
+    pub sample: f64,
+    /// Allowed share of mismatches, in percent.
+    pub data: f64,
 }
 
 /// Which statistics are shown.
@@ -169,13 +201,17 @@ pub struct Control {
     pub default_actions: Option<bool>,
     /// Actions that never run.
     pub skip_actions: Vec<String>,
+    /// Exit codes of Borg that mean something else here.
+    pub exit_codes: Vec<(i64, TreatAs)>,
     /// How often a repository is tried again.
     pub retries: u32,
     /// Seconds before the first of these; before the second twice as long, and so on.
     pub retry_wait: u64,
 }
 
-const VARIABLES: [(&str, &str); 8] = [
+const VARIABLES: [(&str, &str); 10] = [
+    ("archive_hostname", "BORG_HOSTNAME"),
+    ("archive_username", "BORG_USERNAME"),
     ("borg_base_directory", "BORG_BASE_DIR"),
     ("borg_config_directory", "BORG_CONFIG_DIR"),
     ("borg_cache_directory", "BORG_CACHE_DIR"),
@@ -186,7 +222,8 @@ const VARIABLES: [(&str, &str); 8] = [
     ("temporary_directory", "TMPDIR"),
 ];
 
-const ANSWERS: [(&str, &str); 2] = [
+const ANSWERS: [(&str, &str); 3] = [
+    ("display_passphrase", "BORG_DISPLAY_PASSPHRASE"),
     (
         "relocated_repo_access_is_ok",
         "BORG_RELOCATED_REPO_ACCESS_IS_OK",
@@ -228,6 +265,10 @@ impl Options {
                 .get("checks")
                 .map(|node| node.elements().iter().map(CheckOptions::read).collect()),
             check_last: read.integer("check_last"),
+            check_repositories: read
+                .get("check_repositories")
+                .map(|_| read.texts("check_repositories")),
+            extra: read.extra(),
             output: read.output(),
             control: read.control(),
             commands: read
@@ -254,7 +295,19 @@ impl CheckOptions {
             frequency: read.text("frequency"),
             only_run_on: read.texts("only_run_on"),
             max_duration: read.integer("max_duration"),
+            spot: SpotLimits::read(node),
         }
+    }
+}
+
+impl SpotLimits {
+    fn read(node: &Node) -> Option<Self> {
+        let number = |key| node.get(key)?.as_number();
+        Some(Self {
+            count: number("count_tolerance_percentage")?,
+            sample: number("data_sample_percentage")?,
+            data: number("data_tolerance_percentage")?,
+        })
     }
 }
 
@@ -327,6 +380,10 @@ impl<'a> Reader<'a> {
             variables: VARIABLES
                 .iter()
                 .filter_map(|(option, name)| self.scalar(option).map(|value| (*name, value)))
+                .chain(self.boolean("check_i_know_what_i_am_doing").map(|yes| {
+                    let answer = if yes { "YES" } else { "NO" };
+                    ("BORG_CHECK_I_KNOW_WHAT_I_AM_DOING", answer.to_owned())
+                }))
                 .collect(),
             answers: ANSWERS
                 .iter()
@@ -375,11 +432,38 @@ impl<'a> Reader<'a> {
             checkpoint_interval: self.integer("checkpoint_interval"),
             chunker_params: self.text("chunker_params"),
             compression: self.text("compression"),
+            recompress: self.text("recompress"),
+            prefix: self.text("prefix").filter(|prefix| !prefix.is_empty()),
             archive_name_format: self.text("archive_name_format"),
             match_archives: self.text("match_archives"),
             file_list_format: self.text("file_list_format"),
             archive_list_format: self.text("archive_list_format"),
         }
+    }
+
+    fn extra(&self) -> BTreeMap<String, String> {
+        let entries = self.get("extra_borg_options").map(Node::entries);
+        entries
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|entry| Some((entry.key.clone(), entry.value.as_text()?.to_owned())))
+            .collect()
+    }
+
+    fn exit_codes(&self) -> Vec<(i64, TreatAs)> {
+        let entries = self.get("borg_exit_codes").map(Node::elements);
+        let code = |node: &Node| {
+            let treat_as = match node.get("treat_as")?.as_text()? {
+                "warning" => TreatAs::Warning,
+                _ => TreatAs::Error,
+            };
+            Some((node.get("code")?.as_integer()?, treat_as))
+        };
+        entries
+            .unwrap_or_default()
+            .iter()
+            .filter_map(code)
+            .collect()
     }
 
     fn output(&self) -> OutputOptions {
@@ -404,6 +488,7 @@ impl<'a> Reader<'a> {
         Control {
             default_actions: self.boolean("default_actions"),
             skip_actions: self.texts("skip_actions"),
+            exit_codes: self.exit_codes(),
             retries: count("retries").unwrap_or(0),
             retry_wait: count("retry_wait").map_or(0, u64::from),
         }

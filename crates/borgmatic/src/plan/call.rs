@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use fastness_borg::environment::Secret;
 
-use crate::config::typed::Options;
+use crate::config::typed::{Options, TreatAs};
 use crate::hooks::credential::{self, CredentialSettings};
 
 /// A word of a command line.
@@ -32,6 +32,8 @@ pub enum Show {
     Through,
     /// The run reads it.
     Query,
+    /// The run reads which files are listed.
+    Listing,
 }
 
 /// One Borg command.
@@ -117,6 +119,32 @@ impl Call {
         self
     }
 
+    /// Adds the name of the archive that the run finds out.
+    #[must_use]
+    pub fn found_archive(mut self) -> Self {
+        self.words.push(Word::Archive(String::new()));
+        self
+    }
+
+    /// Replaces `$NAME` and `${NAME}` in the words.
+    #[must_use]
+    pub fn with_variables(&self, variables: &[(&'static str, String)]) -> Self {
+        let replaced = |text: &String| {
+            variables.iter().fold(text.clone(), |text, (name, value)| {
+                text.replace(&format!("${{{name}}}"), value)
+                    .replace(&format!("${name}"), value)
+            })
+        };
+        let words = self.words.iter().map(|word| match word {
+            Word::Text(text) => Word::Text(replaced(text)),
+            other => other.clone(),
+        });
+        Self {
+            words: words.collect(),
+            ..self.clone()
+        }
+    }
+
     /// Returns the words with what the run found out.
     pub fn resolved(&self, patterns: Option<&str>, archive: Option<&str>) -> Vec<String> {
         self.words
@@ -195,6 +223,8 @@ pub struct Environment {
     pub defaults: Vec<(&'static str, &'static str)>,
     /// The passphrase.
     pub passphrase: Passphrase,
+    /// Exit codes that mean something else here.
+    pub exit_codes: Vec<(i64, TreatAs)>,
 }
 
 impl Environment {
@@ -205,6 +235,7 @@ impl Environment {
         Self {
             variables: access.variables.clone(),
             defaults: access.answers.clone(),
+            exit_codes: options.control.exit_codes.clone(),
             passphrase: match (&access.passphrase, passcommand) {
                 (Some(secret), _) if credential::is_named(secret.reveal()) => {
                     Passphrase::Credential {

@@ -8,11 +8,12 @@
 pub mod call;
 
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::actions;
 use crate::command_line::CommandLine;
 use crate::command_line::actions::Action;
-use crate::config::typed::{CheckOptions, Options};
+use crate::config::typed::{CheckOptions, Options, SpotLimits};
 use crate::config::{Configuration, Repository};
 use call::{Call, Environment};
 
@@ -82,6 +83,43 @@ pub enum Task {
     },
     /// Run the checks that are due.
     Check(Box<CheckTask>),
+    /// One command that gets what the configuration selects.
+    Selected {
+        /// The command.
+        call: Call,
+        /// Finds the newest archive.
+        latest: Option<Call>,
+        /// Whether what the run itself put into archives is selected too.
+        own_files: bool,
+    },
+    /// Something with a key.
+    Key(KeyTask),
+    /// Any command of Borg.
+    AnyBorg {
+        /// The command.
+        call: Call,
+        /// The archive that it finds in its environment.
+        archive: Option<String>,
+        /// Finds the newest archive.
+        latest: Option<Call>,
+    },
+    /// Nothing but this to say.
+    Skipped(&'static str),
+}
+
+/// A command about a key.
+#[derive(Debug, Clone)]
+pub struct KeyTask {
+    /// The command.
+    pub call: Call,
+    /// A file that must not be there.
+    pub must_be_new: Option<PathBuf>,
+    /// A file that must be there.
+    pub must_exist: Option<PathBuf>,
+    /// An environment of its own.
+    pub environment: Option<Environment>,
+    /// What is said afterwards.
+    pub advice: Option<&'static str>,
 }
 
 /// The parts of a check.
@@ -98,8 +136,27 @@ pub struct CheckTask {
     pub record: bool,
     /// The flags that choose archives.
     pub filter: Vec<String>,
+    /// What the spot check needs.
+    pub spot: SpotTask,
     /// Makes the commands for those that are due.
     pub commands: actions::check::CheckCommands,
+}
+
+/// What a spot check consists of.
+#[derive(Debug, Clone)]
+pub struct SpotTask {
+    /// What it may find; not there when it is not configured.
+    pub limits: Option<SpotLimits>,
+    /// Finds the newest archive.
+    pub latest: Call,
+    /// Look for the list of configuration files.
+    pub manifest: Vec<Call>,
+    /// Tells which files an archive would hold now.
+    pub rehearsal: Call,
+    /// Lists the files of the archive.
+    pub listing: Call,
+    /// Tells the hashes of files of the archive, whose paths follow.
+    pub hashes: Call,
 }
 
 /// Something about a call and a configuration that does not go together.
@@ -119,6 +176,12 @@ pub enum PlanError {
     /// `--strip-components all` without paths.
     #[error("--strip-components all needs at least one --path")]
     StripAllWithoutPath,
+    /// An archive that was not finished.
+    #[error("the archive {archive:?} is what an interrupted recreate left; select another one")]
+    Unfinished {
+        /// The archive.
+        archive: String,
+    },
     /// A check that does not exist, or not yet.
     #[error("--only {name}: {reason}")]
     Check {
@@ -210,7 +273,18 @@ fn plan_action(action: &Action, context: &Context<'_>) -> Result<Option<Step>, P
         Action::Extract(flags) => actions::extract::plan(flags, context)?,
         Action::RepoList(flags) => actions::repo_list::plan(flags, context),
         Action::RepoInfo { json } => actions::repo_info::plan(*json, context),
-        Action::ConfigValidate { .. }
+        Action::Delete(flags) => actions::delete::plan(flags, context),
+        Action::RepoDelete(flags) => actions::delete::plan_repository(flags, context),
+        Action::ExportTar(flags) => actions::export_tar::plan(flags, context),
+        Action::Diff(flags) => actions::diff::plan(flags, context),
+        Action::Recreate(flags) => actions::recreate::plan(flags, context)?,
+        Action::BreakLock => actions::break_lock::plan(context),
+        Action::KeyExport(flags) => actions::key::export(flags, context),
+        Action::KeyImport(flags) => actions::key::import(flags, context),
+        Action::KeyChangePassphrase => actions::key::change_passphrase(context),
+        Action::Borg(flags) => actions::borg::plan(flags, context),
+        Action::ConfigBootstrap(_)
+        | Action::ConfigValidate { .. }
         | Action::ConfigShow(_)
         | Action::ConfigGenerate(_)
         | Action::ConfigSchema => return Ok(None),
@@ -237,6 +311,11 @@ impl Task {
         match self {
             Self::Borg { call, latest } => latest.iter().chain([call]).cloned().collect(),
             Self::Create { call, .. } => vec![call.clone()],
+            Self::Selected { call, latest, .. } | Self::AnyBorg { call, latest, .. } => {
+                latest.iter().chain([call]).cloned().collect()
+            }
+            Self::Key(task) => vec![task.call.clone()],
+            Self::Skipped(_) => Vec::new(),
             Self::RepoCreate { probe, create, .. } => {
                 [probe].into_iter().chain(create).cloned().collect()
             }
@@ -252,6 +331,12 @@ impl Task {
                 if names.contains(&"extract") {
                     let [latest, extract] = task.commands.extract();
                     calls.extend([latest, extract]);
+                }
+                if names.contains(&"spot") {
+                    let spot = &task.spot;
+                    calls.push(spot.latest.clone());
+                    calls.extend(spot.manifest.first().cloned());
+                    calls.extend([&spot.rehearsal, &spot.listing, &spot.hashes].map(Call::clone));
                 }
                 calls
             }

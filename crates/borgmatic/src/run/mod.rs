@@ -2,6 +2,7 @@
 //!
 //! One file, or one repository, that fails does not stop the others; the exit code tells.
 
+mod bootstrap;
 pub mod borg;
 mod estimate;
 mod file;
@@ -10,7 +11,9 @@ mod hooked;
 mod outcome;
 mod report;
 mod runner;
+mod selection;
 mod sink;
+mod spot;
 mod steps;
 mod validate;
 
@@ -22,12 +25,14 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use crate::command_line::actions::ConfigShow;
+use crate::command_line::actions::{Bootstrap, ConfigShow};
 use crate::command_line::{self, CommandLine, Parsed};
 use crate::config::error::ConfigErrors;
-use crate::config::{Configuration, LoadContext, paths};
+use crate::config::tree::{Entry, Node, Position};
+use crate::config::{Configuration, LoadContext, load, paths};
 use crate::hooks::command::Side;
 use crate::output::log::{Level, Log, LogSettings, Record};
+pub use bootstrap::manifest_calls;
 use borg::{Borg, InProcess};
 use runner::Runner;
 
@@ -45,6 +50,8 @@ pub struct World {
     pub now: Box<dyn Fn() -> SystemTime>,
     /// The name of the day of the week.
     pub weekday: Box<dyn Fn() -> String>,
+    /// A random number.
+    pub random: Box<dyn Fn() -> u64>,
     /// Waits.
     pub sleep: Box<dyn Fn(Duration)>,
     /// Makes a name that nothing else has.
@@ -62,6 +69,7 @@ impl World {
             columns,
             now: Box::new(SystemTime::now),
             weekday: Box::new(|| jiff::Zoned::now().strftime("%A").to_string()),
+            random: Box::new(random),
             sleep: Box::new(std::thread::sleep),
             unique: Box::new(unique),
         }
@@ -72,6 +80,13 @@ impl World {
         let value = self.variables.get(&OsString::from(name))?;
         value.to_str().map(str::to_owned)
     }
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    // Nothing secret depends on it: which files are looked at.
+    let _ = getrandom::fill(&mut bytes);
+    u64::from_le_bytes(bytes)
 }
 
 fn unique() -> String {
@@ -163,6 +178,10 @@ impl Loaded {
             errors: Vec::new(),
             looked_at,
         };
+        if let Some(flags) = bootstrap::asked(line) {
+            loaded.add_bootstrap(flags, context);
+            return loaded;
+        }
         for path in paths::collect(&loaded.looked_at, &defaults) {
             match Configuration::load(&path, context) {
                 Ok(configuration) => loaded.configurations.push(configuration),
@@ -170,6 +189,35 @@ impl Loaded {
             }
         }
         loaded
+    }
+
+    /// A configuration for a machine that has none: a repository, and what flags say.
+    fn add_bootstrap(&mut self, flags: &Bootstrap, context: LoadContext<'_>) {
+        let name = "command line";
+        // The files go elsewhere than where this program runs.
+        let repository = match flags.repository.contains(':') {
+            true => flags.repository.clone(),
+            false => std::path::absolute(&flags.repository).map_or_else(
+                |_| flags.repository.clone(),
+                |path| path.to_string_lossy().into_owned(),
+            ),
+        };
+        let text = "match_archives: '*'\nrelocated_repo_access_is_ok: true\nrepositories: [{}]\n";
+        let made = load::load_text(text, name).and_then(|mut tree| {
+            let entry = Entry {
+                key: "path".to_owned(),
+                at: Position::whole(name),
+                value: Node::text(&repository, Position::whole(name)),
+            };
+            if let Some(repository) = tree.get_mut("repositories").and_then(|all| all.element(0)) {
+                repository.set(entry);
+            }
+            Configuration::from_tree(vec![PathBuf::from(name)], tree, context)
+        });
+        match made {
+            Ok(configuration) => self.configurations.push(configuration),
+            Err(errors) => self.errors.push((PathBuf::from(name), errors)),
+        }
     }
 
     /// Without default actions a call without an action has nothing to do.
@@ -243,11 +291,20 @@ struct Run<'a> {
 impl Run<'_> {
     fn finish(mut self, loaded: &Loaded) -> u8 {
         self.tell_of_loading(loaded);
+        if let Some(flags) = bootstrap::asked(self.line) {
+            self.bootstrap(loaded, flags);
+            return self.end();
+        }
         match (validate::asked(self.line), validate::show_asked(self.line)) {
             (Some(show), _) => self.validate(loaded, show),
             (None, Some(show)) => self.show(loaded, show),
             (None, None) => self.run_all(loaded),
         }
+        self.end()
+    }
+
+    /// Prints the summary, and returns the exit code.
+    fn end(self) -> u8 {
         self.log.summary(&self.summary);
         let failed = self
             .summary
@@ -298,6 +355,20 @@ impl Run<'_> {
                     .data(validate::shown(&loaded.configurations).as_bytes());
             }
             self.add(Level::Answer, "All configuration files are valid");
+        }
+    }
+
+    fn bootstrap(&mut self, loaded: &Loaded, flags: &Bootstrap) {
+        let Some(configuration) = loaded.configurations.first() else {
+            return;
+        };
+        match bootstrap::run(&self.runner, flags, configuration, self.line.dry_run) {
+            Ok(()) => self.add(Level::Answer, "Bootstrap successful"),
+            Err(error) => {
+                for line in error.lines() {
+                    self.add(Level::Critical, line);
+                }
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! How a command ended: exit codes as borgmatic reads them, and errors of a run.
 
+use crate::config::typed::TreatAs;
 use crate::directories::DirectoryError;
 use crate::hooks::command::CommandError;
 use crate::hooks::credential::CredentialError;
@@ -47,6 +48,33 @@ pub enum RunError {
     /// There is no archive where the newest one was asked for.
     #[error("No archives found in the repository")]
     NoArchives,
+    /// The spot check found too much.
+    #[error("Spot check failed\n{0}")]
+    SpotCheck(String),
+    /// An archive does not tell its configuration files.
+    #[error(
+        "Cannot read configuration paths from archive {archive} due to missing archive or bootstrap manifest"
+    )]
+    NoManifest {
+        /// The archive.
+        archive: String,
+    },
+    /// There is more than one newest archive.
+    #[error(
+        "{repository} has newest archives of several kinds: {archives}; select one with --archive"
+    )]
+    SeveralNewest {
+        /// The repository.
+        repository: String,
+        /// Their names.
+        archives: String,
+    },
+    /// A file is in the way.
+    #[error("Destination path {} already exists. Aborting.", .0.display())]
+    Exists(std::path::PathBuf),
+    /// A file is missing.
+    #[error("Path {} does not exist. Aborting.", .0.display())]
+    Missing(std::path::PathBuf),
     /// The command for the passphrase failed.
     #[error("the command for the passphrase failed: {0}")]
     Passcommand(String),
@@ -100,7 +128,7 @@ impl RunError {
     /// Returns the lines of the summary: what a command wrote last, the error, what to do.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = self.output().to_vec();
-        lines.push(self.to_string());
+        lines.extend(self.to_string().lines().map(str::to_owned));
         if let Self::Command { code, .. } = self {
             lines.extend(next_step(*code).map(str::to_owned));
         }
@@ -131,11 +159,26 @@ fn next_step(code: u8) -> Option<&'static str> {
 }
 
 /// Tells whether a command did its work, and says so in the log where that is not plain.
-pub fn succeeded(code: u8, warning_is_error: bool, log: &Log) -> bool {
+pub fn succeeded(
+    code: u8,
+    warning_is_error: bool,
+    configured: &[(i64, TreatAs)],
+    log: &Log,
+) -> bool {
     let described = match description(code) {
         Some(description) => format!("{code} ({description})"),
         None => code.to_string(),
     };
+    let own = configured.iter().find(|(own, _)| *own == i64::from(code));
+    if let Some((_, treat_as)) = own.filter(|_| code != 0) {
+        let (level, word) = match treat_as {
+            TreatAs::Error => (Level::Error, "an error"),
+            TreatAs::Warning => (Level::Warning, "a warning"),
+        };
+        let text = format!("Treating exit code {described} as {word}, as per configuration");
+        log.record(level, &text);
+        return *treat_as == TreatAs::Warning;
+    }
     match code {
         0 => true,
         1 if warning_is_error => false,
@@ -178,12 +221,15 @@ mod tests {
     fn exit_codes_are_read_as_in_borgmatic() {
         let (log, _, stderr) = log(0);
         for code in [0, 1, 100, 103, 107, 110] {
-            assert!(succeeded(code, false, &log), "{code}");
+            assert!(succeeded(code, false, &[], &log), "{code}");
         }
         for code in [2, 13, 73, 99, 101, 102, 104, 105, 106, 130] {
-            assert!(!succeeded(code, false, &log), "{code}");
+            assert!(!succeeded(code, false, &[], &log), "{code}");
         }
-        assert!(!succeeded(1, true, &log));
+        assert!(!succeeded(1, true, &[], &log));
+        let own = [(105, TreatAs::Warning), (100, TreatAs::Error)];
+        assert!(succeeded(105, false, &own, &log));
+        assert!(!succeeded(100, false, &own, &log));
         assert!(
             stderr
                 .text()

@@ -31,6 +31,10 @@ pub struct Extra<'a> {
     pub total: Option<&'a Total>,
     /// A message that must not worry anybody.
     pub hidden: Option<&'static str>,
+    /// Nobody is told of warnings.
+    pub quiet: bool,
+    /// Variables of this command alone.
+    pub variables: &'a [(&'static str, String)],
     /// A flag for results that people are told about (`--json`, `--list`).
     pub report: Option<&'static str>,
 }
@@ -84,7 +88,7 @@ impl<'a> Runner<'a> {
         let (code, given, last_lines) = self.attempt(call, environment, extra)?;
         match code {
             128..=255 => Err(RunError::Signal { code }),
-            code if succeeded(code, call.warning_is_error, &self.log) => Ok(given),
+            code if self.succeeded(code, call, environment) => Ok(given),
             code => Err(RunError::Command {
                 command: shown(&call.resolved(extra.patterns, extra.archive)),
                 code,
@@ -112,11 +116,12 @@ impl<'a> Runner<'a> {
             Some("--json") => Show::Query,
             _ => call.show,
         };
-        let collector =
-            Collector::new(&self.log, show, &label, extra.total.cloned()).hiding(extra.hidden);
+        let collector = Collector::new(&self.log, show, &label, extra.total.cloned())
+            .hiding(extra.hidden)
+            .quiet(extra.quiet);
         let invocation = Invocation {
             arguments,
-            variables: self.variables(environment),
+            variables: self.variables(environment, extra.variables),
             passphrase: self.passphrase(environment, call)?,
             directory: call.directory.clone(),
             stdout: collector.stdout(),
@@ -137,6 +142,11 @@ impl<'a> Runner<'a> {
         Ok((code, given, collected.last_lines.iter().cloned().collect()))
     }
 
+    fn succeeded(&self, code: u8, call: &Call, environment: &Environment) -> bool {
+        let configured = environment.exit_codes.as_slice();
+        succeeded(code, call.warning_is_error, configured, &self.log)
+    }
+
     /// Tells whether there is a terminal for a progress line.
     pub fn draws_progress(&self) -> bool {
         self.log.settings().progress_columns.is_some()
@@ -150,7 +160,10 @@ impl<'a> Runner<'a> {
                 arguments.insert(1.min(arguments.len()), flag.to_owned());
             }
         };
-        let quiet = matches!(call.show, Show::Query | Show::Json | Show::Answer);
+        let quiet = matches!(
+            call.show,
+            Show::Query | Show::Json | Show::Answer | Show::Listing
+        );
         if self.draws_progress() && !quiet {
             let measured = ["create", "check", "compact", "extract", "prune"];
             let command = call.resolved(None, None).into_iter().next();
@@ -165,7 +178,11 @@ impl<'a> Runner<'a> {
     }
 
     /// The environment of the run with what the configuration sets.
-    fn variables(&self, environment: &Environment) -> BTreeMap<OsString, OsString> {
+    fn variables(
+        &self,
+        environment: &Environment,
+        own: &[(&'static str, String)],
+    ) -> BTreeMap<OsString, OsString> {
         let mut variables = self.world.variables.clone();
         let mut unset = |name: &str| variables.remove(&OsString::from(name));
         match environment.passphrase {
@@ -181,7 +198,7 @@ impl<'a> Runner<'a> {
         ) {
             unset("BORG_PASSPHRASE");
         }
-        for (name, value) in &environment.variables {
+        for (name, value) in environment.variables.iter().chain(own) {
             variables.insert(name.into(), value.into());
         }
         for (name, value) in &environment.defaults {

@@ -37,6 +37,8 @@ pub struct Collector {
     show: Show,
     /// A message that must not worry anybody.
     hidden: Option<&'static str>,
+    /// Whether nobody is told of warnings.
+    quiet: bool,
     label: String,
     total: Option<Total>,
     begin: Instant,
@@ -50,6 +52,7 @@ impl Collector {
             log: log.clone(),
             show,
             hidden: None,
+            quiet: false,
             label: label.to_owned(),
             total,
             begin: Instant::now(),
@@ -61,6 +64,13 @@ impl Collector {
     #[must_use]
     pub fn hiding(mut self, msgid: Option<&'static str>) -> Self {
         self.hidden = msgid;
+        self
+    }
+
+    /// Keeps warnings from the log.
+    #[must_use]
+    pub fn quiet(mut self, quiet: bool) -> Self {
+        self.quiet = quiet;
         self
     }
 
@@ -88,7 +98,7 @@ impl Collector {
     fn level(&self) -> Level {
         match self.show {
             Show::Answer | Show::Through => Level::Answer,
-            Show::Info | Show::Json | Show::Query => Level::Info,
+            Show::Info | Show::Json | Show::Query | Show::Listing => Level::Info,
         }
     }
 
@@ -98,6 +108,12 @@ impl Collector {
             Line::Record { level, text, .. } => {
                 let asked = level == Level::Info && self.level() == Level::Answer;
                 self.say(if asked { Level::Answer } else { level }, &text);
+            }
+            Line::Status(text) if self.show == Show::Listing => {
+                let data = &mut self.collected().data;
+                data.extend_from_slice(text.as_bytes());
+                // Names may have several lines.
+                data.push(0);
             }
             Line::Status(text) => self.say(self.level(), &text),
             Line::Progress(progress) => self.progress(progress),
@@ -126,6 +142,9 @@ impl Collector {
         }
         collected.last_lines.push_back(text.to_owned());
         drop(collected);
+        if self.quiet && level == Level::Warning {
+            return;
+        }
         self.log.output(level, text);
     }
 
@@ -159,7 +178,7 @@ impl Write for Data {
             Show::Through => collector.log.data(bytes),
             Show::Answer if collector.log.settings().verbosity >= 0 => collector.log.data(bytes),
             Show::Info if collector.log.settings().verbosity >= 1 => collector.log.data(bytes),
-            Show::Answer | Show::Info => {}
+            Show::Answer | Show::Info | Show::Listing => {}
         }
         Ok(bytes.len())
     }

@@ -5,22 +5,23 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::bootstrap;
 use crate::checks::{self, CheckTimes, Skip};
 use crate::config::Repository;
-use crate::directories::{RuntimeDirectory, state_directory};
+use crate::directories::state_directory;
 use crate::hooks::command::Scope;
 use crate::output::log::Level;
 use crate::output::progress::span;
-use crate::patterns::{self, Pattern};
+use crate::patterns;
 use crate::plan::call::{Call, Environment, Show};
-use crate::plan::{CheckTask, RepositoryPlan, Step, Task};
+use crate::plan::{CheckTask, KeyTask, RepositoryPlan, Step, Task};
 
 use super::estimate::{Count, Sizes, Total};
 use super::hooked::Hooks;
 use super::outcome::RunError;
 use super::report::{self, Report};
 use super::runner::{Extra, Given, Runner, parse_json};
+use super::selection::Selection;
+use super::spot;
 
 /// Exit codes of a query for a repository that is not there.
 const NO_REPOSITORY: [u8; 3] = [2, 13, 15];
@@ -102,6 +103,21 @@ impl Steps<'_> {
             } => self.repo_create(probe, encryption, create.as_ref(), environment),
             Task::Find { archives, paths } => self.find(archives, paths, environment),
             Task::Check(task) => self.check(task, plan),
+            Task::Selected {
+                call,
+                latest,
+                own_files,
+            } => self.selected(call, latest.as_ref(), *own_files, plan),
+            Task::Key(task) => self.key(task, environment),
+            Task::AnyBorg {
+                call,
+                archive,
+                latest,
+            } => self.any_borg(call, archive.as_ref(), latest.as_ref(), plan),
+            Task::Skipped(text) => {
+                self.runner.log.record(Level::Info, text);
+                Ok("not done in a dry run".to_owned())
+            }
         }
     }
 
@@ -157,13 +173,13 @@ impl Steps<'_> {
     ) -> Result<String, RunError> {
         let options = &plan.repository.options;
         let variable = |name: &str| self.runner.world.variable(name);
-        let unique = (self.runner.world.unique)();
-        let configured = patterns::collect(&options.sources, &variable)?;
-        let directory = RuntimeDirectory::create(&options.access, &variable, &unique)?;
-        let file = directory.path().join(format!("patterns-{unique}"));
-        let config_files = self.config_files.iter().filter(|_| store_config_files);
-        let lines = write_patterns(&file, config_files, configured)?;
-        for line in &lines {
+        let config_files = match store_config_files {
+            true => self.config_files,
+            false => &[],
+        };
+        let selection = Selection::of_archive(self.runner, options, config_files)?;
+        let lines = &selection.lines;
+        for line in lines {
             self.runner
                 .log
                 .record(Level::Debug, &format!("pattern {line}"));
@@ -173,10 +189,10 @@ impl Steps<'_> {
         let total = sizes.last().map_or_else(Total::default, Total::of);
         let _count = (total.get().is_none() && self.runner.draws_progress()).then(|| {
             let directory = patterns::working_directory(&options.sources, &variable);
-            Count::begin(&lines, &directory, options.making.one_file_system, &total)
+            Count::begin(lines, &directory, options.making.one_file_system, &total)
         });
         let extra = Extra {
-            patterns: file.to_str(),
+            patterns: selection.file(),
             total: Some(&total),
             report: self.report_flag(call, "--json"),
             ..Extra::default()
@@ -264,6 +280,74 @@ impl Steps<'_> {
         Ok(String::new())
     }
 
+    /// Runs a command that is told what the configuration selects.
+    fn selected(
+        &self,
+        call: &Call,
+        latest: Option<&Call>,
+        own_files: bool,
+        plan: &RepositoryPlan,
+    ) -> Result<String, RunError> {
+        let archive = latest
+            .map(|latest| self.latest(latest, &plan.environment))
+            .transpose()?;
+        // What this program put into an archive is no source, and stays.
+        let own: &[String] = match own_files {
+            true => &["/borgmatic".to_owned()],
+            false => &[],
+        };
+        let selection = Selection::make(self.runner, &plan.repository.options, own)?;
+        let extra = Extra {
+            patterns: selection.file(),
+            archive: archive.as_deref(),
+            ..Extra::default()
+        };
+        self.runner.run(call, &plan.environment, extra)?;
+        Ok(archive.unwrap_or_default())
+    }
+
+    fn key(&self, task: &KeyTask, environment: &Environment) -> Result<String, RunError> {
+        if let Some(file) = task.must_be_new.as_ref().filter(|file| file.exists()) {
+            return Err(RunError::Exists(file.clone()));
+        }
+        if let Some(file) = task.must_exist.as_ref().filter(|file| !file.exists()) {
+            return Err(RunError::Missing(file.clone()));
+        }
+        let environment = task.environment.as_ref().unwrap_or(environment);
+        self.runner.run(&task.call, environment, Extra::default())?;
+        if let Some(advice) = task.advice {
+            self.runner.log.record(Level::Answer, advice);
+        }
+        Ok(String::new())
+    }
+
+    /// Runs a command of the user, whose words may name the repository and the archive.
+    fn any_borg(
+        &self,
+        call: &Call,
+        archive: Option<&String>,
+        latest: Option<&Call>,
+        plan: &RepositoryPlan,
+    ) -> Result<String, RunError> {
+        let archive = match (archive, latest) {
+            (Some(archive), _) => archive.clone(),
+            (None, Some(latest)) => self.latest(latest, &plan.environment)?,
+            (None, None) => String::new(),
+        };
+        let repository = plan.repository.path.as_str();
+        let variables = [
+            ("BORG_REPO", repository.to_owned()),
+            ("ARCHIVE", archive.clone()),
+        ];
+        let call = call.with_variables(&variables);
+        let extra = Extra {
+            variables: &variables,
+            ..Extra::default()
+        };
+        self.runner.run(&call, &plan.environment, extra)?;
+        Ok(archive)
+    }
+
     fn check(&mut self, task: &CheckTask, plan: &RepositoryPlan) -> Result<String, RunError> {
         let environment = &plan.environment;
         let times = match &task.identify {
@@ -286,6 +370,12 @@ impl Steps<'_> {
             self.runner.log.record(Level::Info, "Running extract check");
             self.extract_check(task, environment)?;
             self.record(task, times.as_ref(), &["extract"])?;
+        }
+        if due.contains(&"spot") {
+            self.runner.log.record(Level::Info, "Running spot check");
+            let archive = self.latest(&task.spot.latest, environment)?;
+            spot::run(self.runner, &task.spot, &archive, plan)?;
+            self.record(task, times.as_ref(), &["spot"])?;
         }
         Ok(match (due.is_empty(), next) {
             (true, Some(next)) => format!("nothing due for {}", span(next)),
@@ -378,28 +468,6 @@ impl Steps<'_> {
         self.runner.run(&extract, environment, extra)?;
         Ok(())
     }
-}
-
-/// Writes the file that says what is saved: the configuration files of the run, then what is
-/// configured. Returns its lines.
-fn write_patterns<'a>(
-    file: &Path,
-    config_files: impl Iterator<Item = &'a PathBuf>,
-    configured: Vec<Pattern>,
-) -> Result<Vec<String>, RunError> {
-    let failed = |source| RunError::System {
-        what: "preparing the archive".to_owned(),
-        source,
-    };
-    let config_files: Vec<PathBuf> = config_files.cloned().collect();
-    let mut all = match (config_files.is_empty(), file.parent()) {
-        (false, Some(directory)) => bootstrap::store(directory, &config_files).map_err(failed)?,
-        _ => Vec::new(),
-    };
-    all.extend(configured);
-    let lines = patterns::unique_lines(&all);
-    std::fs::write(file, lines.join("\n")).map_err(failed)?;
-    Ok(lines)
 }
 
 fn skipping(name: &str, skip: &Skip) -> String {

@@ -155,6 +155,7 @@ impl Place {
             columns: None,
             now: Box::new(move || now),
             weekday: Box::new(|| "Monday".to_owned()),
+            random: Box::new(|| 0),
             sleep: Box::new(move |time| slept.lock().unwrap().push(time.as_secs())),
             unique: Box::new(|| "x".to_owned()),
         }

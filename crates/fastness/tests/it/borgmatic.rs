@@ -24,12 +24,12 @@ keep_daily: 7
 ";
 
 /// A sandbox with a source tree and a configuration for it.
-struct Place {
-    sandbox: Sandbox,
+pub struct Place {
+    pub sandbox: Sandbox,
 }
 
 impl Place {
-    fn new() -> Place {
+    pub fn new() -> Place {
         let mut sandbox = Sandbox::new();
         source_tree::create(&sandbox.path("source"), 1);
         let top = sandbox.root().to_str().unwrap().to_owned();
@@ -40,7 +40,7 @@ impl Place {
         Place { sandbox }
     }
 
-    fn fastness(&self, arguments: &[&str]) -> Outcome {
+    pub fn fastness(&self, arguments: &[&str]) -> Outcome {
         let program = Path::new(env!("CARGO_BIN_EXE_fastness"));
         let run = self.sandbox.run_of(program).arg("--config");
         run.arg(self.sandbox.path("config.yaml"))
@@ -48,8 +48,16 @@ impl Place {
             .go()
     }
 
+    /// Ours on a machine that has no configuration, but knows the passphrase.
+    pub fn without_configuration(&self, arguments: &[&str]) -> Outcome {
+        let program = Path::new(env!("CARGO_BIN_EXE_fastness"));
+        let run = self.sandbox.run_of(program);
+        let run = run.env("BORG_PASSPHRASE", "words of the configuration");
+        run.args(arguments).go()
+    }
+
     /// The real borgmatic, with the real Borg.
-    fn borgmatic(&self, arguments: &[&str]) -> Outcome {
+    pub fn borgmatic(&self, arguments: &[&str]) -> Outcome {
         let borg = reference();
         // .../borg-1.4.5/bin/borg
         let peers = borg.path().ancestors().nth(3).unwrap();
@@ -68,13 +76,13 @@ impl Place {
     }
 
     /// The real Borg, with the passphrase of the configuration.
-    fn borg(&self, arguments: &[&str]) -> Outcome {
+    pub fn borg(&self, arguments: &[&str]) -> Outcome {
         let run = self.sandbox.command(&reference());
         let run = run.env("BORG_PASSPHRASE", "words of the configuration");
         run.args(arguments).go().ok()
     }
 
-    fn items(&self, archive: &str) -> Vec<String> {
+    pub fn items(&self, archive: &str) -> Vec<String> {
         let format = "--format={type}{mode} {user} {group} {size} {mtime} {sha256} {path}{NL}";
         let archive = format!("repository::{archive}");
         let mut lines = self.borg(&["list", format, &archive]).lines();

@@ -13,6 +13,7 @@
 
 mod bad_input;
 mod borgmatic;
+mod borgmatic_actions;
 mod borgmatic_config;
 mod commands;
 mod crash;
