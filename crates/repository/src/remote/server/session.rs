@@ -41,8 +41,11 @@ struct Opened {
 enum Writing {
     /// The lock is exclusive, or becomes so with the first write (clients older than 1.0.7).
     Allowed,
-    /// Others may read meanwhile, or write.
+    /// Others may read meanwhile.
     Refused,
+    /// Nothing is locked, and only counter values are reserved: `borg check --bypass-lock`
+    /// encrypts what it does not keep.
+    Unlocked,
 }
 
 impl<'a> Session<'a> {
@@ -172,8 +175,7 @@ impl<'a> Session<'a> {
                 next_unreserved,
                 start_nonce,
             } => {
-                let nonces = self.writing()?.nonces();
-                nonces.commit_nonce_reservation(next_unreserved, start_nonce)?;
+                self.reserve(next_unreserved, start_nonce)?;
             }
             Call::BreakLock => {
                 let path = self.reading()?.path().to_owned();
@@ -182,6 +184,26 @@ impl<'a> Session<'a> {
             other => return Err(Refusal::Other(format!("{}: not here", other.method()))),
         }
         Ok(Answer::Nil)
+    }
+
+    /// Reserves counter values. On a medium that cannot be written they can only be for what is
+    /// not kept, if nothing is locked; that is no failure then.
+    fn reserve(&mut self, next_unreserved: u64, expected: Option<u64>) -> Result<(), Refusal> {
+        let writing = self.opened.as_ref().map(|opened| opened.writing);
+        if writing != Some(Writing::Unlocked) {
+            let nonces = self.writing()?.nonces();
+            return Ok(nonces.commit_nonce_reservation(next_unreserved, expected)?);
+        }
+        let nonces = self.reading()?.nonces();
+        match nonces.commit_nonce_reservation(next_unreserved, expected) {
+            Err(error) if is_denied(&error) => {
+                let text =
+                    format!("{error}. This is expected when working on read-only repositories.");
+                (&*self.host as &dyn Monitor).warning(text);
+                Ok(())
+            }
+            result => Ok(result?),
+        }
     }
 
     fn settled(&mut self) {
@@ -204,7 +226,7 @@ impl<'a> Session<'a> {
 
     fn writing(&mut self) -> Result<&mut LocalRepository, Refusal> {
         match &mut self.opened {
-            Some(opened) if opened.writing == Writing::Refused => Err(Refusal::Other(format!(
+            Some(opened) if opened.writing != Writing::Allowed => Err(Refusal::Other(format!(
                 "{} is not opened for writing: the client did not ask for an exclusive lock",
                 opened.repository.path().display()
             ))),
@@ -237,7 +259,8 @@ impl<'a> Session<'a> {
             repository,
             writing: match (open.lock, open.exclusive) {
                 (true, None | Some(true)) => Writing::Allowed,
-                _ => Writing::Refused,
+                (true, Some(false)) => Writing::Refused,
+                (false, _) => Writing::Unlocked,
             },
             settled: false,
         });
@@ -319,6 +342,16 @@ fn tell(host: &dyn Host, form: Form, refusal: &Refusal) {
             monitor.info(error.to_string());
         }
         (Form::Named, refusal) => monitor.debug(refusal.to_string()),
+    }
+}
+
+fn is_denied(error: &RepositoryError) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    match error {
+        RepositoryError::Io { source, .. } => {
+            matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem)
+        }
+        _ => false,
     }
 }
 
