@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 /// Applies `map` to all inputs on `threads` threads and hands the results to `consume` on this
 /// thread, in the order of the inputs. At most `window` inputs are under way, so that memory is
@@ -49,6 +49,59 @@ where
         }
         return Ok(());
     }
+    let work = |inbox: &Inbox<I>, outlet: &Outlet<O>| {
+        let mut own = equip();
+        while let Some((number, input)) = inbox.wait() {
+            if !outlet.send(number, map(&mut own, input)) {
+                return;
+            }
+        }
+    };
+    ordered_streams(threads, window, inputs, work, consume)
+}
+
+/// Where a thread takes its inputs from.
+pub struct Inbox<I>(Receiver<(usize, I)>);
+
+impl<I> Inbox<I> {
+    /// Waits for an input and its number; none when there are no more.
+    pub fn wait(&self) -> Option<(usize, I)> {
+        self.0.recv().ok()
+    }
+
+    /// Takes an input if there is one now.
+    pub fn take(&self) -> Option<(usize, I)> {
+        self.0.try_recv().ok()
+    }
+}
+
+/// Where a thread sends its results.
+pub struct Outlet<O>(Sender<(usize, O)>);
+
+impl<O> Outlet<O> {
+    /// Sends the result of the input with this number; false when nobody wants it any more.
+    #[must_use]
+    pub fn send(&self, number: usize, result: O) -> bool {
+        self.0.send((number, result)).is_ok()
+    }
+}
+
+/// As [`ordered`], for threads that have several inputs under way: `work` runs once in each thread,
+/// takes inputs as it likes and sends one result for each, in any order.
+///
+/// # Errors
+/// The first error of `consume`; nothing more is begun then.
+pub fn ordered_streams<I, O, E>(
+    threads: usize,
+    window: usize,
+    inputs: impl Iterator<Item = I>,
+    work: impl Fn(&Inbox<I>, &Outlet<O>) + Sync,
+    mut consume: impl FnMut(O) -> Result<(), E>,
+) -> Result<(), E>
+where
+    I: Send,
+    O: Send,
+{
     let window = window.max(threads);
     let (to_workers, inbox) = bounded::<(usize, I)>(window);
     let (to_consumer, results) = bounded::<(usize, O)>(window);
@@ -56,16 +109,9 @@ where
         // Owned in here: the workers end when it is dropped, and the scope waits for them.
         let to_workers = to_workers;
         for _ in 0..threads {
-            let (inbox, to_consumer) = (inbox.clone(), to_consumer.clone());
-            let (equip, map) = (&equip, &map);
-            scope.spawn(move || {
-                let mut own = equip();
-                for (index, input) in inbox {
-                    if to_consumer.send((index, map(&mut own, input))).is_err() {
-                        return;
-                    }
-                }
-            });
+            let (inbox, outlet) = (Inbox(inbox.clone()), Outlet(to_consumer.clone()));
+            let work = &work;
+            scope.spawn(move || work(&inbox, &outlet));
         }
         drop((inbox, to_consumer));
         let mut inputs = inputs.enumerate();
@@ -127,6 +173,26 @@ mod tests {
             assert_eq!(outcome, Ok(()));
             assert!(seen.iter().copied().eq((0..200).map(|number| number * 2)));
         }
+    }
+
+    #[test]
+    fn several_may_be_under_way_in_a_thread() {
+        let mut seen = Vec::new();
+        let work = |inbox: &Inbox<u32>, outlet: &Outlet<u32>| {
+            while let Some(first) = inbox.wait() {
+                let mut taken = vec![first];
+                taken.extend(std::iter::from_fn(|| inbox.take()).take(3));
+                for (number, input) in taken.into_iter().rev() {
+                    assert!(outlet.send(number, input + 1));
+                }
+            }
+        };
+        let outcome: Result<(), ()> = ordered_streams(3, 10, 0..100, work, |number| {
+            seen.push(number);
+            Ok(())
+        });
+        assert_eq!(outcome, Ok(()));
+        assert!(seen.into_iter().eq(1..=100));
     }
 
     #[test]

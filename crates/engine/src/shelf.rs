@@ -6,7 +6,7 @@
 /// Smaller buffers are left to the allocator, which does the same for them.
 const SMALLEST: usize = 64 << 10;
 /// Bytes that a shelf holds.
-const MOST_BYTES: usize = 8 << 20;
+const MOST_BYTES: usize = 24 << 20;
 
 /// The buffers of one thread.
 #[derive(Debug, Default)]

@@ -1,25 +1,28 @@
 //! Reading every object: in the order of the log, on all cores, each byte once.
 //!
-//! A thread takes a few neighbours at a time and sends them through its conveyor: only few objects
-//! are in memory at once.
+//! A thread takes a few neighbours at a time and sends them through its conveyor, which is kept full
+//! from one group to the next: only few objects are in memory at once.
 
 use std::cell::Cell;
+use std::collections::{BTreeMap, VecDeque};
 
 use fastness_format::crypto::Crypto;
 use fastness_format::id::ChunkId;
 use fastness_repository::{Repository, RepositoryError};
 
 use super::{Checker, damage_or_failure};
-use crate::conveyor::Conveyor;
+use crate::conveyor::{Conveyor, Outcome};
 use crate::error::EngineError;
 use crate::event::{Event, Level};
 use crate::objects::{ObjectError, read_object};
-use crate::parallel::ordered_with;
+use crate::parallel::{Inbox, Outlet, ordered_streams};
 
 const PROGRESS: &str = "check.verify_data";
 
-/// Neighbours that a thread takes at a time.
-const GROUP: usize = 32;
+/// Neighbours that a thread takes at most at a time.
+const GROUP: usize = 16;
+/// At the end it takes this part of what is left, so that all threads end together.
+const SHARE: usize = 16;
 /// Ids fetched from the repository at a time.
 const PAGE: usize = 4096;
 
@@ -48,12 +51,19 @@ pub(super) fn inspect_all<R: Send>(
         ended: false,
         failed: &failed,
     };
-    ordered_with(
+    ordered_streams(
         threads,
-        threads + 1,
+        4 * threads + 1,
         groups,
-        || Conveyor::new(repository, crypto),
-        |conveyor, ids| inspect_group(conveyor, ids, &inspect),
+        |inbox, outlet| {
+            Inspector {
+                conveyor: Conveyor::new(repository, crypto),
+                inspect: &inspect,
+                waiting: VecDeque::new(),
+                open: BTreeMap::new(),
+            }
+            .work(inbox, outlet);
+        },
         |group| group.into_iter().try_for_each(&mut consume),
     )?;
     failed.take().map_or(Ok(()), |error| Err(error.into()))
@@ -83,7 +93,8 @@ impl Iterator for Groups<'_> {
             self.page = page.into_iter();
             self.announce();
         }
-        let group: Vec<ChunkId> = self.page.by_ref().take(GROUP).collect();
+        let size = (self.page.len() / SHARE).clamp(2, GROUP);
+        let group: Vec<ChunkId> = self.page.by_ref().take(size).collect();
         self.announce();
         Some(group).filter(|group| !group.is_empty())
     }
@@ -98,40 +109,88 @@ impl Groups<'_> {
     }
 }
 
-fn inspect_group<R>(
-    conveyor: &mut Conveyor<'_, usize>,
-    ids: Vec<ChunkId>,
-    inspect: &impl Fn(&ChunkId, &[u8]) -> R,
-) -> Vec<Inspected<R>> {
-    let mut inspected: Vec<(usize, Inspected<R>)> = Vec::with_capacity(ids.len());
-    let mut waiting = ids.into_iter().enumerate();
-    loop {
-        while conveyor.has_room()
-            && let Some((at, id)) = waiting.next()
-        {
-            conveyor.begin(at, id, None);
+/// Objects that were handed to a thread together, and what came of those that are done.
+struct Group<R> {
+    inspected: Vec<Option<Inspected<R>>>,
+    left: usize,
+}
+
+/// Where an object belongs: its group's number and its place in it.
+type Place = (usize, usize);
+
+/// One thread's work. It begins the objects of the next group before those of the last are done.
+struct Inspector<'a, R, F> {
+    conveyor: Conveyor<'a, Place>,
+    inspect: &'a F,
+    waiting: VecDeque<(Place, ChunkId)>,
+    open: BTreeMap<usize, Group<R>>,
+}
+
+impl<R, F: Fn(&ChunkId, &[u8]) -> R> Inspector<'_, R, F> {
+    fn work(&mut self, inbox: &Inbox<Vec<ChunkId>>, outlet: &Outlet<Vec<Inspected<R>>>) {
+        loop {
+            while self.conveyor.has_room() && self.begin_one(inbox) {}
+            let Some(outcome) = self.conveyor.finish_one() else {
+                return;
+            };
+            let (number, place) = outcome.tag;
+            let inspected = self.inspected(outcome);
+            let Some(group) = self.open.get_mut(&number) else {
+                continue;
+            };
+            if let Some(slot) = group.inspected.get_mut(place) {
+                *slot = Some(inspected);
+            }
+            group.left -= 1;
+            if group.left > 0 {
+                continue;
+            }
+            let group = self.open.remove(&number).into_iter();
+            let all = group.flat_map(|group| group.inspected).flatten();
+            if !outlet.send(number, all.collect()) {
+                return;
+            }
         }
-        let Some(outcome) = conveyor.finish_one() else {
-            break;
+    }
+
+    /// Begins another object; false when there is none now. Waits for one only while nothing is
+    /// under way.
+    fn begin_one(&mut self, inbox: &Inbox<Vec<ChunkId>>) -> bool {
+        if self.waiting.is_empty() {
+            let next = match self.open.is_empty() {
+                true => inbox.wait(),
+                false => inbox.take(),
+            };
+            let Some((number, ids)) = next else {
+                return false;
+            };
+            let inspected = ids.iter().map(|_| None).collect();
+            let left = ids.len();
+            self.open.insert(number, Group { inspected, left });
+            let places = ids.into_iter().enumerate();
+            self.waiting
+                .extend(places.map(|(place, id)| ((number, place), id)));
+        }
+        let Some((place, id)) = self.waiting.pop_front() else {
+            return false;
         };
+        self.conveyor.begin(place, id, None);
+        true
+    }
+
+    fn inspected(&mut self, outcome: Outcome<Place>) -> Inspected<R> {
         let id = outcome.id;
         let result = outcome.result.map(|content| {
-            let seen = inspect(&id, content.data());
-            conveyor.recycle(content);
+            let seen = (self.inspect)(&id, content.data());
+            self.conveyor.recycle(content);
             seen
         });
-        inspected.push((
-            outcome.tag,
-            Inspected {
-                id,
-                next_counter: outcome.next_counter,
-                result,
-            },
-        ));
+        Inspected {
+            id,
+            next_counter: outcome.next_counter,
+            result,
+        }
     }
-    // They were done in any order.
-    inspected.sort_unstable_by_key(|(at, _)| *at);
-    inspected.into_iter().map(|(_, one)| one).collect()
 }
 
 impl Checker<'_> {
