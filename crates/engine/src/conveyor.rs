@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use fastness_format::compress::{DecompressError, Decompressor, Method};
+use fastness_format::compress::{DecompressError, Decompressor, Method, announced_len};
 use fastness_format::crypto::{Belt, Crypto, Done};
 use fastness_format::id::ChunkId;
 use fastness_repository::Repository;
@@ -17,6 +17,15 @@ use crate::shelf::Shelf;
 
 /// Header of a payload that is not compressed.
 const PLAIN_HEADER: usize = 2;
+
+/// Bytes that the buffers of one thread take when there are four of the longest chunks on its belt, and
+/// one more is decompressed.
+const BELT_BYTES: usize = 40 << 20;
+
+/// Makes the shelf for the buffers of so many conveyors.
+pub fn shelf_for(threads: usize) -> Shelf {
+    Shelf::new(threads * BELT_BYTES)
+}
 
 /// The data of an object.
 #[derive(Debug)]
@@ -78,21 +87,21 @@ pub struct Conveyor<'a, T> {
     belt: Belt<'a, Task<T>, Content>,
     failed: VecDeque<Outcome<T>>,
     decompressor: Decompressor,
-    shelf: Shelf,
-    /// How long the data of the last object was; used where the length is not known.
+    shelf: &'a Shelf,
+    /// How long the data of the last object was; used where no length is told.
     likely: usize,
 }
 
 impl<'a, T> Conveyor<'a, T> {
-    /// Prepares to read from a repository.
-    pub fn new(repository: &'a dyn Repository, crypto: &'a Crypto) -> Self {
+    /// Prepares to read from a repository. The shelf may serve other conveyors, too.
+    pub fn new(repository: &'a dyn Repository, crypto: &'a Crypto, shelf: &'a Shelf) -> Self {
         Self {
             repository,
             crypto,
             belt: Belt::new(crypto),
             failed: VecDeque::new(),
             decompressor: Decompressor::new(),
-            shelf: Shelf::default(),
+            shelf,
             likely: 0,
         }
     }
@@ -111,12 +120,13 @@ impl<'a, T> Conveyor<'a, T> {
             size,
             next_counter: 0,
         };
-        let shelf = &mut self.shelf;
+        let shelf = self.shelf;
         match self
             .repository
             .get_with(&id, &mut |bytes| shelf.take(bytes))
         {
             Ok(object) => {
+                shelf.lend(&object);
                 task.next_counter = after_manifest(self.crypto, &object);
                 self.belt.open(task, object);
             }
@@ -139,7 +149,10 @@ impl<'a, T> Conveyor<'a, T> {
                     let id = task.id;
                     let begun = match result {
                         Ok(()) => self.decompress(task, object),
-                        Err(source) => Err(task.done(Err(ObjectError::Envelope { id, source }))),
+                        Err(source) => {
+                            self.shelf.put(object);
+                            Err(task.done(Err(ObjectError::Envelope { id, source })))
+                        }
                     };
                     if let Err(outcome) = begun {
                         return Some(outcome);
@@ -149,8 +162,11 @@ impl<'a, T> Conveyor<'a, T> {
                     // The manifest is the one object that is not stored under its own hash.
                     let fits = id == tag.id || tag.id == ChunkId::MANIFEST;
                     let expected = tag.id;
-                    let result = fits.then_some(data);
-                    return Some(tag.done(result.ok_or(ObjectError::Identity(expected))));
+                    if !fits {
+                        self.recycle(data);
+                        return Some(tag.done(Err(ObjectError::Identity(expected))));
+                    }
+                    return Some(tag.done(Ok(data)));
                 }
                 // Nothing is sealed here.
                 Done::Sealed { .. } => {}
@@ -158,7 +174,7 @@ impl<'a, T> Conveyor<'a, T> {
         }
     }
 
-    /// Takes back the buffer of data that is done with.
+    /// Takes back the buffer of data that is done with; every one must come back.
     pub fn recycle(&mut self, content: Content) {
         self.shelf.put(content.buffer);
     }
@@ -174,11 +190,13 @@ impl<'a, T> Conveyor<'a, T> {
             self.belt.hash(task, Content { buffer, start });
             return Ok(());
         }
-        let mut data = self.shelf.take(task.size.unwrap_or(self.likely));
+        let size = task.size.or_else(|| announced_len(payload));
+        let mut data = self.shelf.take(size.unwrap_or(self.likely));
         let result: Result<(), DecompressError> =
             self.decompressor
-                .decompress(payload, task.size, MAX_PLAINTEXT_BYTES, &mut data);
+                .decompress(payload, size, MAX_PLAINTEXT_BYTES, &mut data);
         self.shelf.put(object);
+        self.shelf.lend(&data);
         match result {
             Ok(()) => {
                 self.likely = data.len();
@@ -187,6 +205,7 @@ impl<'a, T> Conveyor<'a, T> {
                 Ok(())
             }
             Err(source) => {
+                self.shelf.put(data);
                 let id = task.id;
                 Err(task.done(Err(ObjectError::Compression { id, source })))
             }

@@ -190,7 +190,7 @@ impl ContentReader {
         chunks: &[ChunkRef],
     ) -> Result<(), ObjectError> {
         for chunk in chunks {
-            let shelf = &mut self.shelf;
+            let shelf = &self.shelf;
             let object = repository.get_with(&chunk.id, &mut |bytes| shelf.take(bytes))?;
             self.stored.push(object);
         }

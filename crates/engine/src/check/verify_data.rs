@@ -11,7 +11,7 @@ use fastness_format::id::ChunkId;
 use fastness_repository::{Repository, RepositoryError};
 
 use super::{Checker, damage_or_failure};
-use crate::conveyor::{Conveyor, Outcome};
+use crate::conveyor::{Conveyor, Outcome, shelf_for};
 use crate::error::EngineError;
 use crate::event::{Event, Level};
 use crate::objects::{ObjectError, read_object};
@@ -51,13 +51,14 @@ pub(super) fn inspect_all<R: Send>(
         ended: false,
         failed: &failed,
     };
+    let shelf = shelf_for(threads);
     ordered_streams(
         threads,
         4 * threads + 1,
         groups,
         |inbox, outlet| {
             Inspector {
-                conveyor: Conveyor::new(repository, crypto),
+                conveyor: Conveyor::new(repository, crypto, &shelf),
                 inspect: &inspect,
                 waiting: VecDeque::new(),
                 open: BTreeMap::new(),

@@ -16,14 +16,15 @@ use fastness_sys::beneath::Root;
 
 use super::files::{self, BigFile, Restored};
 use crate::attributes::Attributes;
-use crate::conveyor::Conveyor;
+use crate::conveyor::{Conveyor, shelf_for};
 use crate::error::EngineError;
 use crate::objects::{ContentReader, ObjectError};
+use crate::shelf::Shelf;
 use crate::tasks::{Budget, Popped, Priority, TaskQueue, lock};
 
 /// Bytes of content that may wait or be under way. What waits is not in memory yet: this bounds how
 /// many files are open and how far the walk is ahead.
-const CONTENT_BUDGET: usize = 32 << 20;
+const CONTENT_BUDGET: usize = 40 << 20;
 
 /// A small file, to be written whole.
 #[derive(Debug)]
@@ -113,37 +114,42 @@ pub type Outcome = (Vec<u8>, Restored);
 /// The queue between walk and workers.
 pub struct Crew<'a> {
     workshop: Workshop<'a>,
+    threads: usize,
     queue: TaskQueue<Job>,
     content: Budget,
+    shelf: Shelf,
     written: AtomicU64,
     outcomes: Mutex<BTreeMap<usize, Outcome>>,
     error: Mutex<Option<EngineError>>,
 }
 
 impl<'a> Crew<'a> {
-    /// Prepares a crew.
-    pub fn new(workshop: Workshop<'a>) -> Self {
+    /// Prepares a crew of so many workers.
+    pub fn new(workshop: Workshop<'a>, threads: usize) -> Self {
         Self {
             workshop,
+            threads,
             queue: TaskQueue::default(),
             content: Budget::new(CONTENT_BUDGET),
+            shelf: shelf_for(threads),
             written: AtomicU64::new(0),
             outcomes: Mutex::default(),
             error: Mutex::default(),
         }
     }
 
-    /// Runs `walk` on this thread with so many workers beside it.
+    /// Runs `walk` on this thread with the workers beside it.
     ///
     /// # Errors
     /// That of the walk, or the first of a worker.
     pub fn run<T>(
         &self,
-        threads: usize,
         walk: impl FnOnce(&Self) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
         let result = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.work())).collect();
+            let workers: Vec<_> = (0..self.threads)
+                .map(|_| scope.spawn(|| self.work()))
+                .collect();
             let result = walk(self);
             if result.is_ok() {
                 self.queue.close();
@@ -217,7 +223,7 @@ impl<'a> Crew<'a> {
             crew: self,
             root: self.workshop.root.clone(),
             reader: ContentReader::default(),
-            chunks: Conveyor::new(self.workshop.repository, self.workshop.crypto),
+            chunks: Conveyor::new(self.workshop.repository, self.workshop.crypto, &self.shelf),
         };
         if let Err(error) = worker.work() {
             self.fail(error.into());

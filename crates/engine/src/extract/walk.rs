@@ -49,16 +49,17 @@ pub(super) fn extract(
         options: options.attributes,
         names: &names,
     };
-    let crew = Crew::new(Workshop {
+    let workshop = Workshop {
         repository: session.repository.as_ref(),
         crypto: &session.crypto,
         root: (!options.dry_run).then(|| root.clone()),
         attributes,
         sparse: options.sparse,
-    });
+    };
+    let crew = Crew::new(workshop, options.threads.max(1));
     let selection = Selection::new(session, archive, options);
     let progress = Progress::new(&selection, monitor)?;
-    crew.run(options.threads.max(1), |crew| {
+    crew.run(|crew| {
         let mut walk = Walk {
             crew,
             options,

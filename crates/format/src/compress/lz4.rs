@@ -85,7 +85,7 @@ pub(super) fn decompress(
 }
 
 /// Counts the bytes a block decompresses to; `None` if it ends inside a sequence.
-fn decompressed_len(block: &[u8]) -> Option<usize> {
+pub(super) fn decompressed_len(block: &[u8]) -> Option<usize> {
     let mut rest = block;
     let mut total = 0usize;
     while let Some((token, after)) = rest.split_first() {

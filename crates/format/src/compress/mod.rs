@@ -274,6 +274,18 @@ pub fn decompress(payload: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(),
     Decompressor::new().decompress(payload, None, limit, out)
 }
 
+/// Returns the length of a payload's data where the payload tells it. It may be damaged: the length
+/// is not to be relied upon before the payload was decompressed.
+pub fn announced_len(payload: &[u8]) -> Option<usize> {
+    let body = payload.get(2..)?;
+    match Method::detect(payload)? {
+        Method::None => Some(body.len()),
+        Method::Lz4 => lz4::decompressed_len(body),
+        Method::Zstd => zstd::announced_len(body),
+        Method::Lzma | Method::Zlib | Method::Obfuscate => None,
+    }
+}
+
 /// Returns how much room to begin with when the length of the data is not known.
 fn first_room(size: Option<usize>, compressed: usize, limit: usize) -> usize {
     size.unwrap_or_else(|| compressed.saturating_mul(4).max(64 * 1024))

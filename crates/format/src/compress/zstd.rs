@@ -36,6 +36,12 @@ impl Zstd {
     }
 }
 
+/// Returns the length that a frame tells for its data.
+pub(super) fn announced_len(body: &[u8]) -> Option<usize> {
+    let size = zstd_safe::get_frame_content_size(body).ok()??;
+    usize::try_from(size).ok()
+}
+
 /// A decompressor with its context, which is made when it is first needed.
 #[derive(Default)]
 pub(super) struct Decoder {
