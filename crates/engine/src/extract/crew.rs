@@ -16,7 +16,7 @@ use fastness_sys::beneath::Root;
 
 use super::files::{self, BigFile, Restored};
 use crate::attributes::Attributes;
-use crate::conveyor::{Conveyor, shelf_for};
+use crate::conveyor::Conveyor;
 use crate::error::EngineError;
 use crate::objects::{ContentReader, ObjectError};
 use crate::shelf::Shelf;
@@ -25,6 +25,10 @@ use crate::tasks::{Budget, Popped, Priority, TaskQueue, lock};
 /// Bytes of content that may wait or be under way. What waits is not in memory yet: this bounds how
 /// many files are open and how far the walk is ahead.
 const CONTENT_BUDGET: usize = 40 << 20;
+
+/// Bytes of the buffers for what is under way, those that wait to be used again included: an object
+/// and its data are both in memory while it is decompressed.
+const BUFFER_BYTES: usize = CONTENT_BUDGET + (16 << 20);
 
 /// A small file, to be written whole.
 #[derive(Debug)]
@@ -131,7 +135,7 @@ impl<'a> Crew<'a> {
             threads,
             queue: TaskQueue::default(),
             content: Budget::new(CONTENT_BUDGET),
-            shelf: shelf_for(threads),
+            shelf: Shelf::new(BUFFER_BYTES),
             written: AtomicU64::new(0),
             outcomes: Mutex::default(),
             error: Mutex::default(),
