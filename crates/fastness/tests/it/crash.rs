@@ -85,6 +85,35 @@ const RENAME: Operation = Operation {
     survivors: &["one", "three"],
     repairs: None,
 };
+/// Commits unfinished archives on its way: the archiver pauses for a second now and then.
+const IMPORT: Operation = Operation {
+    arguments: &[
+        "import-tar",
+        "--checkpoint-interval",
+        "1",
+        "--tar-filter",
+        "sh -c 'cat > /dev/null; tar --checkpoint=60 --checkpoint-action=sleep=1 -c source'",
+        "repository::fresh",
+        "source/bin/random",
+    ],
+    again: Some(&["create", "repository::fresh", "source"]),
+    survivors: &["one", "two", "three"],
+    repairs: None,
+};
+/// The archive that is made anew is there at any time.
+const RECREATE: Operation = Operation {
+    arguments: &[
+        "recreate",
+        "--recompress",
+        "always",
+        "--compression",
+        "zlib,1",
+        "repository::two",
+    ],
+    again: None,
+    survivors: &["one", "two", "three"],
+    repairs: None,
+};
 
 /// Damage that a check repairs.
 #[derive(Clone, Copy)]
@@ -304,6 +333,8 @@ operations! {
     check_repair: REPAIR, 5;
     check_repair_without_manifest: REPAIR_WITHOUT_MANIFEST, 8;
     rename: RENAME, 9;
+    import_tar_with_checkpoints: IMPORT, 10;
+    recreate: RECREATE, 11;
 }
 
 /// One program is killed, the other goes on, and then the other way round, on the same repository.
