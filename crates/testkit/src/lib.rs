@@ -9,6 +9,7 @@
 //! - [`source_tree`] makes files of every kind that Borg archives, [`Tree`] compares two trees;
 //! - [`forge`] makes hostile archives;
 //! - [`Sshd`] is a server of OpenSSH on a loopback port, [`Relay`] a bad way to it;
+//! - [`HttpRecorder`] writes down the requests that services would get, [`Authority`] makes certificates for it;
 //! - [`golden`] unpacks the repositories below `testdata/`;
 //! - [`NonceLedger`] finds counter values used twice, [`kill`] ends programs at chosen system calls.
 #![allow(
@@ -19,8 +20,10 @@
     reason = "a helper of tests fails the test by panicking"
 )]
 
+mod authority;
 pub mod forge;
 pub mod golden;
+mod http_recorder;
 pub mod kill;
 mod nonces;
 mod outcome;
@@ -34,6 +37,8 @@ mod sshd;
 mod tree;
 mod zygote;
 
+pub use authority::Authority;
+pub use http_recorder::{HttpRecorder, HttpRequest};
 pub use nonces::NonceLedger;
 pub use outcome::{Exit, Outcome};
 pub use program::{Borg, Version};

@@ -5,6 +5,8 @@
 use super::error::{ConfigError, closest};
 use super::tree::Node;
 use crate::checks::Frequency;
+use crate::hooks::monitoring;
+use crate::output::log_file::Form;
 
 /// Encryption modes of Borg 1.4.
 pub const ENCRYPTION_MODES: [&str; 7] = [
@@ -36,6 +38,16 @@ pub fn examine(root: &Node) -> Vec<ConfigError> {
         examine_options(repository, &mut errors);
     }
     examine_options(root, &mut errors);
+    monitoring::examine(root, &mut errors);
+    if let Some(node) = root.get("log_file_format")
+        && let Err(error) = Form::read(node.as_text())
+    {
+        errors.push(ConfigError::Invalid {
+            at: node.at.clone(),
+            option: "log_file_format".to_owned(),
+            message: error.to_string(),
+        });
+    }
     errors
 }
 

@@ -109,10 +109,10 @@ fn values_without_sense_are_refused() {
 fn what_does_not_work_yet_is_refused_and_not_ignored() {
     insta::assert_snapshot!(
         errors(
-            "healthchecks: {ping_url: x}\nssh_command: ssh\nencryption_passphrase: '{credential file x}'\nrepositories:\n    - path: ssh://host/./x\n    - path: host:x\n      remote_path: borg1\n"
+            "lvm: {}\nssh_command: ssh\nencryption_passphrase: '{credential file x}'\nrepositories:\n    - path: ssh://host/./x\n    - path: host:x\n      remote_path: borg1\n"
         ),
         @r#"
-        config.yaml:1: the option "healthchecks" is not supported yet
+        config.yaml:1: the option "lvm" is not supported yet
         config.yaml:2: the option "ssh_command" is not supported yet
         config.yaml:5: the remote repository "ssh://host/./x" is not supported yet; use a path on this machine
         config.yaml:6: the remote repository "ssh://host/./x" is not supported yet; use a path on this machine

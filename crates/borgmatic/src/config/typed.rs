@@ -186,6 +186,18 @@ pub struct OutputOptions {
     pub color: Option<bool>,
     /// From -2 to 2.
     pub verbosity: Option<i64>,
+    /// From -2 to 2, for the system's log.
+    pub syslog_verbosity: Option<i64>,
+    /// From -2 to 2, for the log file.
+    pub log_file_verbosity: Option<i64>,
+    /// From -2 to 2, for logs that services get.
+    pub monitoring_verbosity: Option<i64>,
+    /// The log file.
+    pub log_file: Option<String>,
+    /// How its lines look.
+    pub log_file_format: Option<String>,
+    /// Write records as JSON.
+    pub log_json: Option<bool>,
     /// Show progress.
     pub progress: bool,
     /// Show statistics.
@@ -470,6 +482,12 @@ impl<'a> Reader<'a> {
         OutputOptions {
             color: self.boolean("color"),
             verbosity: self.integer("verbosity"),
+            syslog_verbosity: self.integer("syslog_verbosity"),
+            log_file_verbosity: self.integer("log_file_verbosity"),
+            log_file: self.text("log_file"),
+            log_file_format: self.text("log_file_format"),
+            log_json: self.boolean("log_json"),
+            monitoring_verbosity: self.integer("monitoring_verbosity"),
             progress: self.boolean("progress").unwrap_or(false),
             statistics: match self.text("statistics").as_deref() {
                 Some("standard") => Statistics::Standard,

@@ -1,6 +1,7 @@
-//! What a configuration attaches to a run: commands around it, and secrets from elsewhere.
+//! What a configuration attaches to a run: commands around it, secrets from elsewhere, services that watch.
 //!
 //! Each kind has its own module; nothing here knows Borg.
 
 pub mod command;
 pub mod credential;
+pub mod monitoring;

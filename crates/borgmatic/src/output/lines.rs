@@ -20,6 +20,8 @@ pub enum Line {
         text: String,
         /// Borg's name of the message.
         msgid: Option<String>,
+        /// The part of Borg that says it.
+        name: String,
     },
     /// A file or archive was handled; shown where results are shown.
     Status(String),
@@ -43,6 +45,7 @@ pub fn understand(line: &str) -> Line {
                 .get("msgid")
                 .and_then(Value::as_str)
                 .map(str::to_owned),
+            name: text("name").to_owned(),
         },
         "file_status" => Line::Status(format!("{} {}", text("status"), text("path"))),
         "archive_progress" | "progress_percent" | "progress_message" => {
@@ -99,7 +102,8 @@ mod tests {
             Line::Record {
                 level: Level::Error,
                 text: "gone".into(),
-                msgid: Some("Repository.DoesNotExist".into())
+                msgid: Some("Repository.DoesNotExist".into()),
+                name: "borg".into(),
             }
         );
         assert_eq!(

@@ -5,8 +5,9 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
-use super::progress;
+use super::{log_file, progress};
 
 /// How much a record matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,12 +28,36 @@ pub enum Level {
 
 impl Level {
     /// The least verbosity at which the level is shown.
-    fn verbosity(self) -> i64 {
+    pub fn verbosity(self) -> i64 {
         match self {
             Self::Debug => 2,
             Self::Info => 1,
             Self::Answer | Self::Warning => 0,
             Self::Error | Self::Critical => -1,
+        }
+    }
+
+    /// Its name in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Answer => "ANSWER",
+            Self::Warning => "WARNING",
+            Self::Error => "ERROR",
+            Self::Critical => "CRITICAL",
+        }
+    }
+
+    /// Its number in Python's logs.
+    pub fn number(self) -> i64 {
+        match self {
+            Self::Debug => 10,
+            Self::Info => 20,
+            Self::Answer => 25,
+            Self::Warning => 30,
+            Self::Error => 40,
+            Self::Critical => 50,
         }
     }
 
@@ -66,6 +91,39 @@ impl Record {
     }
 }
 
+/// A record on its way to what keeps records.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// How much it matters.
+    pub level: Level,
+    /// The repository or file it is about, with what separates it from the text; or nothing.
+    pub prefix: &'a str,
+    /// The text.
+    pub text: &'a str,
+    /// The part of the program that says it.
+    pub name: &'a str,
+    /// Borg's name of the message, if it has one.
+    pub msgid: Option<&'a str>,
+}
+
+impl<'a> Entry<'a> {
+    fn own(level: Level, prefix: &'a str, text: &'a str) -> Self {
+        Self {
+            level,
+            prefix,
+            text,
+            name: "borgmatic",
+            msgid: None,
+        }
+    }
+}
+
+/// Something beside the terminal that gets records: a file, a service.
+pub trait Sink: Send {
+    /// Takes a record. It is called while the log is held, and must neither wait nor log.
+    fn take(&mut self, entry: &Entry<'_>);
+}
+
 /// How the log looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogSettings {
@@ -73,6 +131,8 @@ pub struct LogSettings {
     pub verbosity: i64,
     /// Use colours on stdout, on stderr.
     pub color: [bool; 2],
+    /// Write JSON objects instead of lines.
+    pub json: bool,
     /// Width of the terminal on which a progress line may be drawn.
     pub progress_columns: Option<usize>,
 }
@@ -87,6 +147,27 @@ struct Inner {
     stderr: Box<dyn Write + Send>,
     prefix: String,
     progress: Option<String>,
+    sinks: Vec<Attached>,
+    attached: u64,
+}
+
+struct Attached {
+    id: u64,
+    verbosity: i64,
+    sink: Box<dyn Sink>,
+}
+
+/// Gives records to a sink as long as it lives.
+pub struct Attachment {
+    log: Log,
+    id: u64,
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        let mut inner = self.log.inner();
+        inner.sinks.retain(|attached| attached.id != self.id);
+    }
 }
 
 impl Log {
@@ -102,7 +183,33 @@ impl Log {
             stderr,
             prefix: String::new(),
             progress: None,
+            sinks: Vec::new(),
+            attached: 0,
         })))
+    }
+
+    /// Gives the records of a verbosity to `sink` too, until the attachment is dropped.
+    #[must_use]
+    pub fn attach(&self, verbosity: i64, sink: Box<dyn Sink>) -> Attachment {
+        let mut inner = self.inner();
+        inner.attached += 1;
+        let id = inner.attached;
+        inner.sinks.push(Attached {
+            id,
+            verbosity,
+            sink,
+        });
+        Attachment {
+            log: self.clone(),
+            id,
+        }
+    }
+
+    /// Returns the highest verbosity at which anything takes records.
+    pub fn verbosity(&self) -> i64 {
+        let inner = self.inner();
+        let sinks = inner.sinks.iter().map(|attached| attached.verbosity);
+        sinks.fold(inner.settings.verbosity, i64::max)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -127,16 +234,36 @@ impl Log {
     /// Writes a record, with the prefix.
     pub fn record(&self, level: Level, text: &str) {
         let mut inner = self.inner();
-        let prefix = match inner.prefix.as_str() {
-            "" => String::new(),
-            prefix => format!("{prefix}: "),
-        };
-        inner.write(level, &format!("{prefix}{text}"));
+        let prefix = inner.prefix();
+        inner.write(&Entry::own(level, &prefix, text));
+    }
+
+    /// Writes a record that people have seen or will see elsewhere: to all sinks, not here.
+    pub fn aside(&self, level: Level, text: &str) {
+        let mut inner = self.inner();
+        let prefix = inner.prefix();
+        inner.pass_on(&Entry::own(level, &prefix, text));
     }
 
     /// Writes a line of a command's output, without the prefix.
     pub fn output(&self, level: Level, text: &str) {
-        self.inner().write(level, text);
+        self.inner().write(&Entry::own(level, "", text));
+    }
+
+    /// Writes a record that Borg made, under its own name.
+    pub fn of_borg(&self, level: Level, text: &str, name: &str, msgid: Option<&str>) {
+        self.inner().write(&Entry {
+            level,
+            prefix: "",
+            text,
+            name,
+            msgid,
+        });
+    }
+
+    /// Writes a line of a command's output to all sinks, not here.
+    pub fn output_aside(&self, level: Level, text: &str) {
+        self.inner().pass_on(&Entry::own(level, "", text));
     }
 
     /// Writes data as it is.
@@ -180,16 +307,44 @@ impl Log {
             return;
         };
         let mut inner = self.inner();
-        inner.write(highest, "");
-        inner.write(highest, "summary:");
+        if !inner.settings.json {
+            inner.write(&Entry::own(highest, "", ""));
+        }
+        inner.write(&Entry::own(highest, "", "summary:"));
         for record in records {
-            inner.write(record.level, &record.text);
+            inner.write(&Entry::own(record.level, "", &record.text));
         }
     }
 }
 
 impl Inner {
-    fn write(&mut self, level: Level, text: &str) {
+    fn prefix(&self) -> String {
+        match self.prefix.as_str() {
+            "" => String::new(),
+            prefix => format!("{prefix}: "),
+        }
+    }
+
+    fn write(&mut self, entry: &Entry<'_>) {
+        match self.settings.json {
+            true => {
+                let line = log_file::json(entry, SystemTime::now()).to_string();
+                self.show(entry.level, &line);
+            }
+            false => self.show(entry.level, &format!("{}{}", entry.prefix, entry.text)),
+        }
+        self.pass_on(entry);
+    }
+
+    fn pass_on(&mut self, entry: &Entry<'_>) {
+        for attached in &mut self.sinks {
+            if attached.verbosity >= entry.level.verbosity() {
+                attached.sink.take(entry);
+            }
+        }
+    }
+
+    fn show(&mut self, level: Level, text: &str) {
         if self.settings.verbosity < level.verbosity() {
             return;
         }
@@ -246,6 +401,7 @@ pub(crate) mod tests {
         let settings = LogSettings {
             verbosity,
             color: [false; 2],
+            json: false,
             progress_columns: None,
         };
         let log = Log::new(settings, Box::new(stdout.clone()), Box::new(stderr.clone()));

@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::{Configuration, Repository};
 use crate::hooks::command::{Scope, Side, State};
+use crate::hooks::monitoring::net::Net;
+use crate::hooks::monitoring::{self, Monitors, State as Watched};
 use crate::output::log::{Level, Record};
 use crate::plan::{self, Plan, RepositoryPlan};
 
@@ -62,16 +65,10 @@ impl Run<'_> {
 
     pub(super) fn run_file(&mut self, configuration: &Configuration, files: &[PathBuf]) {
         let name = configuration.path.display().to_string();
-        let verbosity = self.log.settings().verbosity;
         let mut trouble = Trouble::default();
         self.log.set_prefix(&name);
-        match plan::plan(configuration, self.line, verbosity) {
-            Ok(plan) => self.run_plan(configuration, plan, files, &mut trouble),
-            Err(error) => {
-                let record = Record::new(Level::Critical, error.to_string());
-                trouble.records.push(record);
-            }
-        }
+        let result = self.watched(configuration, files, &mut trouble);
+        self.after_file(configuration, result, &mut trouble);
         self.log.set_prefix("");
         if trouble.records.is_empty() {
             let text = format!("{name}: Successfully ran configuration file");
@@ -82,22 +79,88 @@ impl Run<'_> {
         }
     }
 
-    /// Runs the repositories of a file between its hooks, and those for errors.
+    /// Runs a file while services watch that it names.
+    fn watched(
+        &mut self,
+        configuration: &Configuration,
+        files: &[PathBuf],
+        trouble: &mut Trouble,
+    ) -> Result<(), RunError> {
+        let log = self.log.clone();
+        let credentials = Rc::clone(&self.runner.credentials);
+        let mut monitors = self.is_watched().then(|| {
+            let context = monitoring::Context {
+                path: &configuration.path,
+                log: &log,
+                verbosity: (configuration.options.output.monitoring_verbosity)
+                    .unwrap_or(monitoring::DEFAULT_VERBOSITY),
+                dry_run: self.line.dry_run,
+                variables: &self.runner.world.variables,
+                credentials: &credentials,
+                settings: &configuration.options.access.credentials,
+                now: &self.runner.world.now,
+                net: Net::new(&self.runner.world.variables),
+            };
+            Monitors::begin(&configuration.tree, context)
+        });
+        let mut tell = |state| {
+            if let Some(monitors) = &mut monitors {
+                monitors.tell(state);
+            }
+        };
+        tell(Watched::Start);
+        let result = self.run_plan(configuration, files, trouble);
+        tell(Watched::Log);
+        tell(match result {
+            Ok(()) | Err(RunError::SoftFailure) => Watched::Finish,
+            Err(_) => Watched::Fail,
+        });
+        if let Some(monitors) = monitors {
+            monitors.end();
+        }
+        result
+    }
+
+    /// Services watch what makes and keeps backups.
+    fn is_watched(&self) -> bool {
+        let primary = ["create", "prune", "compact", "check"];
+        self.actions().iter().any(|action| primary.contains(action))
+    }
+
+    /// Runs the repositories of a file between its hooks.
     fn run_plan(
         &mut self,
         configuration: &Configuration,
-        plan: Plan,
         files: &[PathBuf],
+        trouble: &mut Trouble,
+    ) -> Result<(), RunError> {
+        let plan = plan::plan(configuration, self.line, self.log.verbosity())?;
+        let (world, log, actions) = (self.runner.world, self.log.clone(), self.actions());
+        let options = &configuration.options;
+        let hooks = Hooks::new(configuration, options, world, &log, self.line.dry_run);
+        hooks.around(Scope::Configuration, &actions, || {
+            self.run_repositories(configuration, plan, files, trouble)
+        })
+    }
+
+    /// Tells of what a file failed with, and runs the hooks for errors.
+    fn after_file(
+        &mut self,
+        configuration: &Configuration,
+        result: Result<(), RunError>,
         trouble: &mut Trouble,
     ) {
         let (world, log, actions) = (self.runner.world, self.log.clone(), self.actions());
         let options = &configuration.options;
         let hooks = Hooks::new(configuration, options, world, &log, self.line.dry_run);
-        let result = hooks.around(Scope::Configuration, &actions, || {
-            self.run_repositories(configuration, plan, files, trouble)
-        });
         let error = match result {
             Ok(()) | Err(RunError::SoftFailure) => return,
+            // A plan that cannot be made is a mistake of the call: nothing ran.
+            Err(RunError::Plan(error)) => {
+                let record = Record::new(Level::Critical, error.to_string());
+                trouble.records.push(record);
+                return;
+            }
             Err(error) => error,
         };
         // What a repository failed with is told already.
@@ -124,10 +187,7 @@ impl Run<'_> {
         if let RunError::Signal { code } = error {
             self.signal = Some(*code);
         }
-        // A person sees the summary right below.
-        if !self.person {
-            self.tell(error, what, Level::Critical);
-        }
+        self.tell(error, what, Level::Critical);
         let lines = [what.to_owned()].into_iter().chain(error.lines());
         let records = lines.map(|line| Record::new(Level::Critical, line));
         trouble.records.extend(records);
@@ -181,10 +241,7 @@ impl Run<'_> {
                 Err(RunError::SoftFailure) => {}
                 Err(error) => {
                     let text = "Error running actions for repository";
-                    // A person sees the summary right below.
-                    if !self.person {
-                        self.tell(&error, text, Level::Critical);
-                    }
+                    self.tell(&error, text, Level::Critical);
                     let text = format!("{name}: {text}");
                     let lines = [text].into_iter().chain(error.lines());
                     let records = lines.map(|line| Record::new(Level::Critical, line));
@@ -238,8 +295,13 @@ impl Run<'_> {
 
     /// Tells of an error when it happens; the summary repeats it.
     fn tell(&self, error: &RunError, what: &str, level: Level) {
-        self.log.record(level, what);
         // What the command itself said is in the log already.
-        self.log.record(level, &error.to_string());
+        for text in [what, &error.to_string()] {
+            match self.person && level == Level::Critical {
+                // A person sees the summary right below.
+                true => self.log.aside(level, text),
+                false => self.log.record(level, text),
+            }
+        }
     }
 }

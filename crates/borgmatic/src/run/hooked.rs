@@ -35,7 +35,10 @@ impl<'a> Hooks<'a> {
                 environment: &world.variables,
                 variables: vec![
                     ("configuration_filename", path),
-                    ("log_file", String::new()),
+                    (
+                        "log_file",
+                        options.output.log_file.clone().unwrap_or_default(),
+                    ),
                 ],
                 log: log.clone(),
             },

@@ -8,6 +8,7 @@ mod estimate;
 mod file;
 mod generate;
 mod hooked;
+mod logging;
 mod outcome;
 mod report;
 mod runner;
@@ -31,7 +32,7 @@ use crate::config::error::ConfigErrors;
 use crate::config::tree::{Entry, Node, Position};
 use crate::config::{Configuration, LoadContext, load, paths};
 use crate::hooks::command::Side;
-use crate::output::log::{Level, Log, LogSettings, Record};
+use crate::output::log::{Level, Log, Record};
 pub use bootstrap::manifest_calls;
 use borg::{Borg, InProcess};
 use runner::Runner;
@@ -128,8 +129,16 @@ pub fn run(
         return code;
     }
     let loaded = Loaded::load(&line, world);
-    let settings = settings(program, &line, &loaded.configurations, world);
+    let person = is_person(program, &line, &loaded.configurations, world);
+    let settings = logging::settings(&line, &loaded.configurations, world, person);
     let log = Log::new(settings, stdout, stderr);
+    let _logs = match logging::attach(&log, &loaded.configurations) {
+        Ok(attached) => attached,
+        Err(error) => {
+            log.output(Level::Critical, &error.to_string());
+            return 1;
+        }
+    };
     if loaded.wants_help(&line) {
         let help = command_line::parse(program, &["--help".to_owned()]);
         if let Ok(Parsed::Print(text)) = help {
@@ -139,7 +148,7 @@ pub fn run(
     }
     Run {
         line: &line,
-        person: is_person(program, &line, &loaded.configurations, world),
+        person,
         runner: Runner::new(world, log.clone()),
         log,
         summary: Vec::new(),
@@ -229,13 +238,6 @@ impl Loaded {
     }
 }
 
-fn verbosity(configurations: &[Configuration]) -> Option<i64> {
-    let levels = configurations.iter();
-    levels
-        .filter_map(|configuration| configuration.options.output.verbosity)
-        .max()
-}
-
 /// A person is told about steps, unless the account of borgmatic was asked for.
 fn is_person(
     program: &str,
@@ -244,36 +246,11 @@ fn is_person(
     world: &World,
 ) -> bool {
     let json = line.actions.iter().any(|action| action.json());
-    world.person && program != "borgmatic" && !json && verbosity(configurations).is_none()
-}
-
-fn settings(
-    program: &str,
-    line: &CommandLine,
-    configurations: &[Configuration],
-    world: &World,
-) -> LogSettings {
-    let json = line.actions.iter().any(|action| action.json());
-    let level = verbosity(configurations).unwrap_or(0);
-    let wanted = configurations
-        .iter()
-        .all(|configuration| configuration.options.output.color.unwrap_or(true));
-    let off = |name: &str| world.variable(name).is_some_and(|value| !value.is_empty());
-    let dumb = world.variable("TERM").as_deref() == Some("dumb");
-    let plain =
-        off("NO_COLOR") || matches!(world.variable("PY_COLORS").as_deref(), Some("0" | "False"));
-    let asked = configurations
-        .iter()
-        .any(|configuration| configuration.options.output.progress);
-    let person = is_person(program, line, configurations, world);
-    LogSettings {
-        verbosity: level,
-        color: [world.person, world.columns.is_some()]
-            .map(|terminal| terminal && wanted && !json && !dumb && !plain),
-        progress_columns: world
-            .columns
-            .filter(|_| (asked || person) && !dumb && !json),
-    }
+    let asked = |configuration: &Configuration| {
+        let output = &configuration.options.output;
+        output.verbosity.is_some() || output.log_json == Some(true)
+    };
+    world.person && program != "borgmatic" && !json && !configurations.iter().any(asked)
 }
 
 /// A run on its way.

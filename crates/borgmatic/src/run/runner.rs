@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 
 use fastness_borg::environment::Secret;
 use serde_json::Value;
@@ -60,7 +61,7 @@ pub struct Runner<'a> {
     /// Where records go.
     pub log: Log,
     /// Credentials that were loaded.
-    pub credentials: Credentials,
+    pub credentials: Rc<Credentials>,
     passphrases: Passphrases,
 }
 
@@ -70,7 +71,7 @@ impl<'a> Runner<'a> {
         Self {
             world,
             log,
-            credentials: Credentials::default(),
+            credentials: Rc::default(),
             passphrases: RefCell::default(),
         }
     }

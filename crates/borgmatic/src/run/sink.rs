@@ -83,7 +83,10 @@ impl Collector {
 
     /// The command's stdout.
     pub fn stdout(&self) -> Box<dyn Write + Send> {
-        Box::new(Data(self.clone()))
+        Box::new(Data {
+            collector: self.clone(),
+            partial: Vec::new(),
+        })
     }
 
     /// The command's stderr.
@@ -105,9 +108,15 @@ impl Collector {
     fn line(&self, line: &str) {
         match understand(line) {
             Line::Record { msgid, .. } if msgid.is_some() && msgid.as_deref() == self.hidden => {}
-            Line::Record { level, text, .. } => {
+            Line::Record {
+                level,
+                text,
+                msgid,
+                name,
+            } => {
                 let asked = level == Level::Info && self.level() == Level::Answer;
-                self.say(if asked { Level::Answer } else { level }, &text);
+                let level = if asked { Level::Answer } else { level };
+                self.say(level, &text, &name, msgid.as_deref());
             }
             Line::Status(text) if self.show == Show::Listing => {
                 let data = &mut self.collected().data;
@@ -115,23 +124,19 @@ impl Collector {
                 // Names may have several lines.
                 data.push(0);
             }
-            Line::Status(text) => self.say(self.level(), &text),
+            Line::Status(text) => self.say(self.level(), &text, "borg.file_status", None),
             Line::Progress(progress) => self.progress(progress),
             Line::Text(text) => {
-                let warning = text.to_lowercase().starts_with("warning:");
-                self.say(
-                    if warning {
-                        Level::Warning
-                    } else {
-                        Level::Error
-                    },
-                    &text,
-                );
+                let level = match text.to_lowercase().starts_with("warning:") {
+                    true => Level::Warning,
+                    false => Level::Error,
+                };
+                self.say(level, &text, "borgmatic", None);
             }
         }
     }
 
-    fn say(&self, level: Level, text: &str) {
+    fn say(&self, level: Level, text: &str, name: &str, msgid: Option<&str>) {
         let mut collected = self.collected();
         collected.kept += u64::from(text.starts_with("Keeping archive"));
         // "Would prune" in a dry run.
@@ -145,7 +150,7 @@ impl Collector {
         if self.quiet && level == Level::Warning {
             return;
         }
-        self.log.output(level, text);
+        self.log.of_borg(level, text, name, msgid);
     }
 
     fn progress(&self, progress: Option<Progress>) {
@@ -168,23 +173,58 @@ impl Collector {
 }
 
 /// stdout: collected, or passed on if results of this kind are shown.
-struct Data(Collector);
+struct Data {
+    collector: Collector,
+    /// The beginning of a line, for what keeps records.
+    partial: Vec<u8>,
+}
+
+impl Data {
+    fn show(&mut self, bytes: &[u8]) {
+        let (log, level) = (&self.collector.log, self.collector.level());
+        let json = log.settings().json;
+        if !json && log.settings().verbosity >= level.verbosity() {
+            log.data(bytes);
+        }
+        self.partial.extend_from_slice(bytes);
+        let Some(end) = self.partial.iter().rposition(|byte| *byte == b'\n') else {
+            return;
+        };
+        let rest = self.partial.split_off(end + 1);
+        let lines = std::mem::replace(&mut self.partial, rest);
+        for line in String::from_utf8_lossy(&lines).lines() {
+            match json {
+                true => log.output(level, line),
+                false => log.output_aside(level, line),
+            }
+        }
+    }
+}
 
 impl Write for Data {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Self(collector) = self;
+        let collector = &self.collector;
         match collector.show {
             Show::Json | Show::Query => collector.collected().data.extend_from_slice(bytes),
             Show::Through => collector.log.data(bytes),
-            Show::Answer if collector.log.settings().verbosity >= 0 => collector.log.data(bytes),
-            Show::Info if collector.log.settings().verbosity >= 1 => collector.log.data(bytes),
-            Show::Answer | Show::Info | Show::Listing => {}
+            Show::Answer | Show::Info => self.show(bytes),
+            Show::Listing => {}
         }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        if !self.partial.is_empty() {
+            let line = String::from_utf8_lossy(&self.partial);
+            let level = self.collector.level();
+            self.collector.log.output_aside(level, &line);
+        }
     }
 }
 

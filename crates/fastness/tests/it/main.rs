@@ -15,6 +15,8 @@ mod bad_input;
 mod borgmatic;
 mod borgmatic_actions;
 mod borgmatic_config;
+mod borgmatic_logging;
+mod borgmatic_monitoring;
 mod commands;
 mod crash;
 mod create;
