@@ -15,6 +15,7 @@ mod bad_input;
 mod borgmatic;
 mod borgmatic_actions;
 mod borgmatic_config;
+mod borgmatic_credentials;
 mod borgmatic_logging;
 mod borgmatic_monitoring;
 mod commands;
