@@ -143,6 +143,21 @@ pub trait Repository: Send + Sync {
     /// [`RepositoryError::ObjectNotFound`]; a failure to write.
     fn delete(&mut self, id: &ChunkId) -> Result<()>;
 
+    /// Removes those of the objects that are there. Returns whether all were.
+    ///
+    /// # Errors
+    /// As [`Repository::delete`], but for objects that are not there.
+    fn delete_present(&mut self, ids: &[ChunkId]) -> Result<bool> {
+        let mut all = true;
+        for id in ids {
+            match self.delete(id) {
+                Err(RepositoryError::ObjectNotFound { .. }) => all = false,
+                other => other?,
+            }
+        }
+        Ok(all)
+    }
+
     /// Makes everything since the last commit durable, then compacts if asked to (append-only
     /// repositories never do). Compaction without a transaction begins one.
     ///

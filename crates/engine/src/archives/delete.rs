@@ -11,7 +11,6 @@
 
 use fastness_format::compress::CompressionSpec;
 use fastness_format::id::ChunkId;
-use fastness_repository::RepositoryError;
 
 use super::references::{Damage, PartFiles, Reading, References};
 use crate::cache::chunks::{ChunkTable, Released};
@@ -213,18 +212,14 @@ impl Deletion<'_> {
         stats.original_bytes_parts += parts.original_bytes;
         stats.compressed_bytes_parts += parts.compressed_bytes;
         stats.deduplicated_bytes_parts += parts.deduplicated_bytes;
-        let mut missing = false;
-        for id in &unused {
-            match self.session.repository.delete(id) {
-                Err(RepositoryError::ObjectNotFound { .. })
-                    if self.options.damage == Damage::PassOver =>
-                {
-                    missing = true;
-                }
-                other => other?,
-            }
+        let repository = &mut self.session.repository;
+        if self.options.damage == Damage::PassOver {
+            return Ok(!repository.delete_present(&unused)?);
         }
-        Ok(missing)
+        for id in &unused {
+            repository.delete(id)?;
+        }
+        Ok(false)
     }
 
     fn take(

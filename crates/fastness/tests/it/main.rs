@@ -30,6 +30,7 @@ mod locks;
 mod mount;
 mod recreate;
 mod remote;
+mod remote_link;
 mod serve;
 mod serve_hostile;
 mod signals;

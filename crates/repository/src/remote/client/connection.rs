@@ -79,6 +79,8 @@ pub enum Change<'a> {
     Put(&'a ChunkId, &'a [u8]),
     /// Removes one.
     Delete(&'a ChunkId),
+    /// Removes one that may not be there; [`Connection::settle`] tells of that.
+    DeletePresent(&'a ChunkId),
 }
 
 /// Why a change was not sent.
@@ -123,6 +125,7 @@ const GOODBYE: Duration = Duration::from_secs(30);
 enum Waiting {
     Call(SyncSender<Reply>),
     Change,
+    DeletePresent,
     Object(ChunkId),
     Nobody,
 }
@@ -136,6 +139,8 @@ struct State {
     unanswered: usize,
     /// The first change that failed.
     failed: Option<Box<Failure>>,
+    /// Something that was to be removed was not there, and might not have been.
+    absent: bool,
     prefetch: Prefetch,
     closing: bool,
     dead: Option<Death>,
@@ -169,6 +174,7 @@ impl Connection {
                 waiting: HashMap::new(),
                 unanswered: 0,
                 failed: None,
+                absent: false,
                 prefetch: Prefetch::default(),
                 closing: false,
                 dead: None,
@@ -277,7 +283,7 @@ impl Connection {
     pub fn change(&self, change: Change<'_>) -> Result<(), Refusal> {
         let bytes = match change {
             Change::Put(_, data) => data.len(),
-            Change::Delete(_) => 0,
+            Change::Delete(_) | Change::DeletePresent(_) => 0,
         };
         let mut state = self.shared.lock();
         loop {
@@ -299,11 +305,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits for the answers to all changes.
+    /// Waits for the answers to all changes. Returns whether all was there that was to be removed
+    /// if it was.
     ///
     /// # Errors
     /// When one failed, or the session ends before.
-    pub fn settle(&self) -> Result<(), Refusal> {
+    pub fn settle(&self) -> Result<bool, Refusal> {
         let mut state = self.shared.lock();
         while state.unanswered > 0 && state.dead.is_none() {
             state = wait(&self.shared.progress, state);
@@ -313,7 +320,7 @@ impl Connection {
         }
         match state.failed.take() {
             Some(failure) => Err(Refusal::Failed(failure)),
-            None => Ok(()),
+            None => Ok(!std::mem::take(&mut state.absent)),
         }
     }
 
@@ -321,6 +328,7 @@ impl Connection {
     pub fn forget(&self) {
         let mut state = self.shared.lock();
         state.failed = None;
+        state.absent = false;
         for msgid in state.prefetch.forget_all() {
             state.waiting.insert(msgid, Waiting::Nobody);
         }
@@ -383,19 +391,23 @@ impl State {
     }
 
     fn send_change(&mut self, change: Change<'_>) {
-        let (Change::Put(id, _) | Change::Delete(id)) = change;
+        let (Change::Put(id, _) | Change::Delete(id) | Change::DeletePresent(id)) = change;
         if let Some(msgid) = self.prefetch.forget(id) {
             self.waiting.insert(msgid, Waiting::Nobody);
         }
         let msgid = self.next_msgid();
-        self.waiting.insert(msgid, Waiting::Change);
+        let waiting = match change {
+            Change::DeletePresent(_) => Waiting::DeletePresent,
+            Change::Put(..) | Change::Delete(_) => Waiting::Change,
+        };
+        self.waiting.insert(msgid, waiting);
         self.unanswered += 1;
         match change {
             Change::Put(id, data) => {
                 put_head(self.form, msgid, id, data.len(), &mut self.outgoing);
                 self.outgoing.extend_from_slice(data);
             }
-            Change::Delete(id) => {
+            Change::Delete(id) | Change::DeletePresent(id) => {
                 Request::encode(self.form, msgid, &Call::Delete(*id), &mut self.outgoing);
             }
         }
@@ -493,7 +505,9 @@ impl Shared {
         let msgid = response.msgid;
         let reply = response.outcome.map(Given::from).map_err(Box::new);
         let mut state = self.lock();
-        match state.waiting.remove(&msgid)? {
+        let waiting = state.waiting.remove(&msgid)?;
+        let may_be_absent = matches!(waiting, Waiting::DeletePresent);
+        match waiting {
             Waiting::Nobody => {}
             // Nobody minds when the one who waited has gone.
             Waiting::Call(sender) => drop(sender.send(reply)),
@@ -503,10 +517,16 @@ impl Shared {
                 drop(state);
                 self.to_write.notify_one();
             }
-            Waiting::Change => {
+            Waiting::Change | Waiting::DeletePresent => {
                 state.unanswered -= 1;
-                if let Err(failure) = reply {
-                    state.failed.get_or_insert(failure);
+                match reply {
+                    Err(failure) if may_be_absent && failure.class == "ObjectNotFound" => {
+                        state.absent = true;
+                    }
+                    Err(failure) => {
+                        state.failed.get_or_insert(failure);
+                    }
+                    Ok(_) => {}
                 }
                 if state.unanswered == 0 || state.failed.is_some() {
                     drop(state);

@@ -322,6 +322,14 @@ impl Repository for RemoteRepository {
         self.change(Change::Delete(id))
     }
 
+    fn delete_present(&mut self, ids: &[ChunkId]) -> Result<bool> {
+        for id in ids {
+            self.change(Change::DeletePresent(id))?;
+        }
+        let settled = self.session.connection.settle();
+        settled.map_err(|refusal| self.session.refusal(&refusal))
+    }
+
     fn commit(&mut self, compaction: Option<CompactOptions>) -> Result<CommitReport> {
         if !self.changed {
             if compaction.is_none() {
