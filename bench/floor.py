@@ -20,6 +20,7 @@ SMALL = 12e-6  # the rest of a new small file: hash, compress, seal, index
 ITEM = 1e-6  # look-up and item of an unchanged file
 MAKE = 16e-6  # creation of a file with its attributes
 PRINT = 0.8e-6  # a line of a listing
+SSH = 0.27e9  # into one end of a connection of OpenSSH or out of it, with its pipes; measured while busy
 START = 0.03  # program start and key derivation
 
 

@@ -184,3 +184,19 @@ class Rustic(Restic):
 
 
 ALL = {program.name: program for program in (Fastness, Borg, Restic, Rustic)}
+
+
+def prepare(wanted, binary):
+    """Builds Fastness, or takes `binary` for it, and makes sure that Borg is there; returns the programs."""
+    if "fastness" in wanted:
+        if binary:
+            Fastness.binary = binary.resolve()
+        else:
+            build = ["cargo", "build", "--locked", "--release", "--package", "fastness"]
+            subprocess.run(build, cwd=HERE, check=True)
+    if "borg" in wanted and not Borg.available():
+        subprocess.run([HERE / "scripts/setup", "tests"], check=True)
+    missing = [name for name in wanted if not ALL[name].available()]
+    if missing:
+        print(f"left out, not installed: {', '.join(missing)}", file=sys.stderr)
+    return [ALL[name] for name in wanted if name not in missing]
