@@ -126,9 +126,10 @@ fn read(
         Invocation::Overview(group) => {
             return Err(print(streams, &commands::help::overview(group.as_deref())));
         }
-        Invocation::Misunderstood(reason) => {
-            let usage = "Usage: borg [OPTIONS] <COMMAND> ...";
-            say(streams, &format!("{usage}\nborg: error: {reason}\n"));
+        Invocation::Misunderstood { group, reason } => {
+            let program = group.map_or("borg".to_owned(), |group| format!("borg {group}"));
+            let usage = format!("Usage: {program} [OPTIONS] <COMMAND> ...");
+            say(streams, &format!("{usage}\n{program}: error: {reason}\n"));
             return Err(ExitCode::ERROR);
         }
         Invocation::Command { index, arguments } => match COMMANDS.get(index) {
@@ -222,6 +223,12 @@ fn prepare(
             "Not allowed to bypass locking mechanism for chosen command",
         ));
     }
+    if action.common().debug_profile.is_some() {
+        return Err(CommandError::usage(
+            "argument --debug-profile: there is no Python here whose calls could be profiled; \
+             profile this program with the tools of the system, such as perf.",
+        ));
+    }
     for text in action.texts_with_placeholders() {
         if text.contains(['{', '}']) {
             *text = context::placeholders(environment, Timestamp::now())?.replace(text)?;
@@ -259,7 +266,7 @@ fn carry_out(
             .log()
             .log(Level::Warning, "borg.archiver", warning, None);
     }
-    for warning in without_effect(&common, environment) {
+    if let Some(warning) = without_effect(environment) {
         reporter
             .log()
             .log(Level::Warning, "borg.logger", &warning, None);
@@ -329,29 +336,28 @@ fn wait_for(waiting: Waiting, reporter: &Reporter, show_rc: bool) -> ExitCode {
     }
 }
 
-/// Says which settings of Borg, bound to Python as they are, have no effect here.
-fn without_effect(common: &options::CommonOptions, environment: &Environment) -> Vec<String> {
-    let logging = environment.logging_conf.as_ref().map(|path| {
+/// Says which setting of Borg, bound to Python as it is, has no effect here.
+fn without_effect(environment: &Environment) -> Option<String> {
+    environment.logging_conf.as_ref().map(|path| {
         // The beginning is what Borg says when it cannot use the file; it goes on, too.
         format!(
             "setup_logging for \"{}\" failed with \"logging configurations of Python are not supported\".",
             std::path::absolute(path).unwrap_or_else(|_| path.clone()).display()
         )
-    });
-    let profile = common.debug_profile.as_ref().map(|path| {
-        format!(
-            "Ignoring --debug-profile {}: there is no Python to profile.",
-            path.display()
-        )
-    });
-    logging.into_iter().chain(profile).collect()
+    })
 }
 
 /// Tells what went wrong, and the next step to a person.
 fn report(entry: &Entry, error: &CommandError, reporter: &Reporter) {
     let log = reporter.log();
     if error.msgid == CommandError::USAGE {
-        log.write(&usage_message(entry, &error.message), "");
+        let title = entry.title();
+        let name = match entry.words {
+            // A topic is looked for by the program as a whole.
+            ["help"] => "borg",
+            _ => &title,
+        };
+        log.write(&complaint(entry, name, &error.message), "");
         return;
     }
     log.log(
@@ -382,8 +388,13 @@ fn log_exit_code(log: &Log, code: ExitCode) {
 
 /// Says what is wrong with the arguments: how they go, then what is wrong, as the last line.
 fn usage_message(entry: &Entry, reason: &str) -> String {
+    complaint(entry, &entry.title(), reason)
+}
+
+/// Says what is wrong, in the name of the command or, as for Borg, of the whole program.
+fn complaint(entry: &Entry, name: &str, reason: &str) -> String {
     let usage = entry.command().render_usage();
-    format!("{usage}\n{}: error: {reason}\n", entry.title())
+    format!("{usage}\n{name}: error: {reason}\n")
 }
 
 /// Takes the reason out of the parser's message, which adds usage and advice of its own.
@@ -399,6 +410,11 @@ fn parser_message(entry: &Entry, error: &clap::Error) -> String {
         );
         return usage_message(entry, &reason);
     }
+    if let (ErrorKind::UnknownArgument, Some(ContextValue::String(given))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+    {
+        return unknown_argument(entry, given);
+    }
     if let Some(reason) = reason_in_borgs_words(entry, error) {
         return usage_message(entry, &reason);
     }
@@ -412,6 +428,26 @@ fn parser_message(entry: &Entry, error: &clap::Error) -> String {
     usage_message(entry, reason.trim_end())
 }
 
+/// Tells of an option that is not known, or whose name is cut so short that several are meant.
+fn unknown_argument(entry: &Entry, given: &str) -> String {
+    let name = given.split('=').next().unwrap_or(given);
+    let near = match name.strip_prefix("--") {
+        Some(begin) if !begin.is_empty() => entry.options_that_begin_with(begin),
+        _ => Vec::new(),
+    };
+    match near.as_slice() {
+        [] => {
+            let title = entry.title();
+            let program = title.split(' ').next().unwrap_or_default();
+            complaint(entry, program, &format!("unrecognized arguments: {given}"))
+        }
+        near => {
+            let reason = format!("ambiguous option: {name} could match {}", near.join(", "));
+            usage_message(entry, &reason)
+        }
+    }
+}
+
 /// Tells of a value that is none of those allowed, and of options that exclude each other.
 fn reason_in_borgs_words(entry: &Entry, error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else {
@@ -419,6 +455,10 @@ fn reason_in_borgs_words(entry: &Entry, error: &clap::Error) -> Option<String> {
     };
     let argument = argument_name(entry, given);
     match (error.kind(), error.get(ContextKind::ValidValue)) {
+        (ErrorKind::ValueValidation, _) => {
+            let cause = std::error::Error::source(error)?;
+            Some(format!("argument {argument}: {cause}"))
+        }
         (ErrorKind::InvalidValue, Some(ContextValue::Strings(valid))) => {
             let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) else {
                 return None;

@@ -36,13 +36,14 @@ impl ExcludeOptions {
     }
 
     /// Returns what tells which stored items are meant: those at or below the paths, but for what
-    /// the patterns leave out.
+    /// the patterns leave out. Roots that patterns name are such paths.
     ///
     /// # Errors
     /// As [`Self::selection`].
     pub fn matcher(&self, paths: &[OsString]) -> Result<PatternMatcher, CommandError> {
         let selection = self.selection()?;
-        let paths: Vec<Vec<u8>> = paths.iter().map(|path| path.as_bytes().to_vec()).collect();
+        let mut paths: Vec<Vec<u8>> = paths.iter().map(|path| path.as_bytes().to_vec()).collect();
+        paths.extend(selection.roots);
         PatternMatcher::for_paths(&selection.rules, &paths)
             .map_err(|error| CommandError::usage(with_causes(&error)))
     }

@@ -1,5 +1,7 @@
 //! `help`: about everything, a command, or a topic.
 
+use clap::Args;
+
 use crate::commands::{Action, COMMANDS, Entry};
 use crate::context::Context;
 use crate::error::CommandError;
@@ -81,6 +83,16 @@ impl Help {
     }
 }
 
+/// Returns the options of all commands, as the help of a command shows them.
+fn common_options() -> String {
+    let mut command = CommonOptions::augment_args(clap::Command::new("borg"))
+        .disable_help_flag(true)
+        .help_template("{options}")
+        .color(clap::ColorChoice::Never);
+    let options = command.render_help().to_string();
+    format!("\nCommon options:\n{}\n", options.trim_end())
+}
+
 /// Returns the list of all commands, or of those that begin with the word given.
 pub fn overview(group: Option<&str>) -> String {
     let mut text = match group {
@@ -96,6 +108,7 @@ pub fn overview(group: Option<&str>) -> String {
         let name = words.copied().collect::<Vec<_>>().join(" ");
         text.push_str(&format!("  {name:<22} {}\n", entry.summary()));
     }
+    text.push_str(&common_options());
     text.push_str(
         "\nThe options of a command are listed by \"borg help COMMAND\"; the common ones may stand \
          before it.\nTopics: \"borg help patterns\", \"borg help placeholders\", \"borg help \

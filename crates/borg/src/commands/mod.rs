@@ -30,7 +30,7 @@ pub mod upgrade;
 pub mod version;
 pub mod with_lock;
 
-use clap::{ArgMatches, ColorChoice};
+use clap::{ArgMatches, Args, ColorChoice};
 
 use crate::context::Context;
 use crate::error::CommandError;
@@ -171,6 +171,19 @@ impl Entry {
             .color(ColorChoice::Never)
     }
 
+    /// Returns the long options whose names begin so, in the order of the help.
+    pub fn options_that_begin_with(&self, begin: &str) -> Vec<String> {
+        let command = self.command();
+        let names = command.get_arguments().flat_map(|option| {
+            let aliases = option.get_all_aliases().unwrap_or_default();
+            option.get_long().into_iter().chain(aliases)
+        });
+        names
+            .filter(|name| name.starts_with(begin))
+            .map(|name| format!("--{name}"))
+            .collect()
+    }
+
     /// Reads the arguments of the command.
     ///
     /// # Errors
@@ -236,6 +249,39 @@ pub static BORGFS: Entry = Entry::new::<mount::Mount>(&["mount"])
 /// Returns the words of all commands, in the order of the table.
 pub fn words() -> Vec<&'static [&'static str]> {
     COMMANDS.iter().map(|entry| entry.words).collect()
+}
+
+/// Returns the whole command line as one parser, for what is made of it: completions and manual
+/// pages. Commands are read one by one when they are run.
+pub fn tree() -> clap::Command {
+    let mut groups: Vec<clap::Command> = Vec::new();
+    let mut all = clap::Command::new("borg")
+        .about("Deduplicating backups")
+        .disable_help_subcommand(true)
+        .disable_help_flag(true)
+        .args(CommonOptions::augment_args(clap::Command::new("borg")).get_arguments());
+    for entry in COMMANDS {
+        match entry.words {
+            [group, name] => {
+                let command = entry.command().name(*name);
+                match groups.iter_mut().find(|known| known.get_name() == *group) {
+                    Some(known) => *known = known.clone().subcommand(command),
+                    None => {
+                        let summary = match *group {
+                            "key" => "Manage the key of a repository",
+                            "debug" => "Look into a repository to find a mistake",
+                            _ => "Measure the speed of a repository",
+                        };
+                        let known = clap::Command::new(*group).about(summary);
+                        let known = known.disable_help_subcommand(true).subcommand(command);
+                        groups.push(known);
+                    }
+                }
+            }
+            words => all = all.subcommand(entry.command().name(words.join(" "))),
+        }
+    }
+    all.subcommands(groups)
 }
 
 /// Refuses both kinds of tables at once, and drops both in a dry run, which knows no sizes.

@@ -24,8 +24,13 @@ pub enum Invocation {
         /// The options and arguments.
         arguments: Vec<OsString>,
     },
-    /// Nothing that is known; the text says why.
-    Misunderstood(String),
+    /// Nothing that is known.
+    Misunderstood {
+        /// The group of commands that was named before it.
+        group: Option<String>,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 /// Finds the command in the arguments (without the program's name).
@@ -45,7 +50,7 @@ pub fn understand(arguments: &[OsString], table: &[&[&str]]) -> Invocation {
                     early.push(argument.clone());
                     early.extend(rest.next().cloned());
                 }
-                Err(reason) => return Invocation::Misunderstood(reason),
+                Err(reason) => return misunderstood(&words, reason),
             }
         } else if let Some(flags) = text.strip_prefix('-').filter(|flags| !flags.is_empty()) {
             for flag in flags.chars() {
@@ -53,7 +58,8 @@ pub fn understand(arguments: &[OsString], table: &[&[&str]]) -> Invocation {
                     'V' => return Invocation::Version,
                     'h' => return Invocation::Overview(words.pop()),
                     'v' | 'p' => {}
-                    _ => return Invocation::Misunderstood(unrecognized(&text)),
+                    // This one Borg finds as a whole.
+                    _ => return misunderstood(&[], unrecognized(&text)),
                 }
             }
             early.push(argument.clone());
@@ -68,11 +74,20 @@ pub fn understand(arguments: &[OsString], table: &[&[&str]]) -> Invocation {
                     };
                 }
                 Match::Begun => {}
-                Match::None => return Invocation::Misunderstood(invalid_choice(&words, table)),
+                Match::None => {
+                    let reason = invalid_choice(&words, table);
+                    words.pop();
+                    return misunderstood(&words, reason);
+                }
             }
         }
     }
     Invocation::Overview(words.pop())
+}
+
+fn misunderstood(words: &[String], reason: String) -> Invocation {
+    let group = words.first().cloned();
+    Invocation::Misunderstood { group, reason }
 }
 
 enum Match {
@@ -248,7 +263,8 @@ mod tests {
         assert_eq!(understood("--lock-w 5 create"), command(0, "--lock-w 5"));
         assert_eq!(
             understood("--show create"),
-            Invocation::Misunderstood(
+            misunderstood(
+                &[],
                 "ambiguous option: --show could match --show-version, --show-rc".into()
             )
         );
@@ -267,7 +283,8 @@ mod tests {
     fn unknown_commands_name_the_known_ones() {
         assert_eq!(
             understood("key destroy"),
-            Invocation::Misunderstood(
+            misunderstood(
+                &["key".into()],
                 "argument <command>: invalid choice: 'destroy' (choose from 'change-passphrase')"
                     .into()
             )

@@ -82,7 +82,7 @@ pub struct CommonOptions {
     /// Treat parts of files, left by interrupted runs of old versions, like files
     #[arg(long)]
     pub consider_part_files: bool,
-    /// Borg writes a Python profile of its run into FILE; here it only warns
+    /// Refused: Borg writes a profile of its Python code into FILE
     #[arg(long, value_name = "FILE", hide = true)]
     pub debug_profile: Option<PathBuf>,
     /// Reach the server with this command in place of ssh

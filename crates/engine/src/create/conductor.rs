@@ -119,8 +119,8 @@ impl<'w, 'env> Conductor<'w, 'env> {
         let stat = match stat::stat_path(root.path.as_slice()) {
             Ok(stat) => stat,
             Err(error) => {
-                let error = SourceError::io("stat", error);
-                self.pending.failed(error, root.path.clone());
+                let error = SourceError::named("stat", &root.path, error);
+                self.pending.unmet_root(error, root.path.clone());
                 return Ok(());
             }
         };

@@ -35,6 +35,8 @@ enum Waiting {
     Status(char, Vec<u8>),
     /// An object that could not be archived.
     Failed(SourceError, Vec<u8>),
+    /// A root that could not be looked at, of which Borg shows no status.
+    Unmet(SourceError, Vec<u8>),
     /// Extended attributes that could not be read of what is archived.
     Unread(Vec<XattrWarning>, Vec<u8>),
     /// The next file of the batches.
@@ -178,6 +180,11 @@ impl<'a> Pending<'a> {
     /// Appends an object that could not be archived.
     pub fn failed(&mut self, error: SourceError, path: Vec<u8>) {
         self.queue.push_back(Waiting::Failed(error, path));
+    }
+
+    /// Appends a root that could not be looked at.
+    pub fn unmet_root(&mut self, error: SourceError, path: Vec<u8>) {
+        self.queue.push_back(Waiting::Unmet(error, path));
     }
 
     /// Appends the extended attributes of an object that could not be read, if there are any.
@@ -357,7 +364,8 @@ impl<'a> Pending<'a> {
                 status,
                 path: &path,
             }),
-            Waiting::Failed(error, path) => self.warn(&error, &path),
+            Waiting::Failed(error, path) => self.fail(&error, &path),
+            Waiting::Unmet(error, path) => self.warn(&error, &path),
             Waiting::Unread(warnings, path) => self.tell_unread(&warnings, &path),
             Waiting::File => {
                 let file = self.next_of_batch(crew).ok_or(EngineError::Abandoned)?;
@@ -437,7 +445,7 @@ impl<'a> Pending<'a> {
             Err(error) => {
                 let ids = chunks.iter().map(|stored| stored.chunk.id);
                 crew.store.claims.release(ids, &mut self.strays);
-                self.warn(&error, &file.path);
+                self.fail(&error, &file.path);
                 return Ok(());
             }
         };
@@ -498,11 +506,15 @@ impl<'a> Pending<'a> {
         }
     }
 
+    fn fail(&self, error: &SourceError, path: &[u8]) {
+        self.warn(error, path);
+        self.monitor.event(Event::FileStatus { status: 'E', path });
+    }
+
     fn warn(&self, error: &SourceError, path: &[u8]) {
         self.monitor.event(Event::Warning(Warning {
             msgid: error.msgid(),
             text: format!("{}: {error}", String::from_utf8_lossy(path)),
         }));
-        self.monitor.event(Event::FileStatus { status: 'E', path });
     }
 }

@@ -292,16 +292,6 @@ fn what_only_python_understands_is_told_to_have_no_effect() {
         theirs["message"].as_str().unwrap().starts_with(&expected),
         "{theirs}"
     );
-    let run = sandbox
-        .run(
-            &ours(),
-            &["--debug-profile", "profile", "list", "repository"],
-        )
-        .ok();
-    assert!(
-        run.err().contains("Ignoring --debug-profile profile"),
-        "{run}"
-    );
     let help = sandbox.run(&ours(), &["list", "--help"]).ok();
     assert!(!help.out().contains("debug-profile"), "{help}");
 }

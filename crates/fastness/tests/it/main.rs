@@ -28,6 +28,7 @@ mod hostile;
 mod interop;
 mod locks;
 mod mount;
+mod parity;
 mod recreate;
 mod remote;
 mod remote_link;

@@ -423,3 +423,14 @@ proptest! {
         prop_assert!(read.count() <= bytes.len());
     }
 }
+
+#[test]
+fn owners_that_no_system_has_are_nobody() {
+    for number in [&[0xcf, 0, 0, 1, 0, 0, 0, 0, 0][..], &[0xff]] {
+        let mut encoded = b"\x83\xa4path\xa1x\xa3uid".to_vec();
+        encoded.extend_from_slice(number);
+        encoded.extend_from_slice(b"\xa3gid\x07");
+        let item = ItemRef::decode(&mut Reader::new(&encoded)).unwrap();
+        assert_eq!((item.uid, item.gid), (None, Some(7)));
+    }
+}

@@ -86,8 +86,8 @@ impl<'a> ItemRef<'a> {
                 self.has_path = true;
             }
             b"mode" => self.mode = reader.read_int()?,
-            b"uid" => self.uid = nullable(reader, Reader::read_int)?,
-            b"gid" => self.gid = nullable(reader, Reader::read_int)?,
+            b"uid" => self.uid = read_owner(reader)?,
+            b"gid" => self.gid = read_owner(reader)?,
             b"user" => self.user = nullable(reader, Reader::read_raw)?,
             b"group" => self.group = nullable(reader, Reader::read_raw)?,
             b"mtime" => self.mtime = Some(read_timestamp(reader)?),
@@ -207,6 +207,13 @@ fn field(key: &[u8], source: DecodeError) -> ItemError {
 
 /// Reads a value or `nil`.
 #[inline]
+/// Reads the number of an owner. One that no system has names nobody, as for Borg, and does not
+/// make the item unreadable.
+fn read_owner(reader: &mut Reader<'_>) -> Result<Option<u32>, DecodeError> {
+    let number = nullable(reader, Reader::read_integer)?;
+    Ok(number.and_then(|number| u32::try_from(number).ok()))
+}
+
 fn nullable<'a, T>(
     reader: &mut Reader<'a>,
     read: fn(&mut Reader<'a>) -> Result<T, DecodeError>,

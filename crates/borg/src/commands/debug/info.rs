@@ -22,6 +22,9 @@ impl Action for Info {
     }
 
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
+        if context.environment.text("BORG_SHOW_SYSINFO").as_deref() == Some("no") {
+            return context.print("\n");
+        }
         let words: Vec<String> = context
             .command_line
             .iter()

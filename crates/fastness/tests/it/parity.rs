@@ -1,0 +1,356 @@
+//! The whole command line of real Borg, beside ours and beside `docs/parity.md`.
+//!
+//! The lists of commands, options and variables come from Borg itself, so that nothing is missed
+//! because nobody thought of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use fastness_borg::commands::COMMANDS;
+use fastness_testkit::{Run, Sandbox};
+use serde_json::Value;
+
+use crate::{ours, reference};
+
+/// What Borg says of itself.
+fn borgs_list() -> Value {
+    let sandbox = Sandbox::new();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/parity.py");
+    sandbox
+        .run_of(&reference().python())
+        .arg(script)
+        .go()
+        .ok()
+        .json()
+}
+
+/// The names in the first column of each table of `docs/parity.md`, by heading, with the rest of
+/// the row.
+fn table() -> BTreeMap<String, BTreeMap<String, String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/parity.md");
+    let mut sections: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let mut heading = String::new();
+    for line in fs::read_to_string(path).unwrap().lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            heading = title.trim_matches('`').to_owned();
+            sections.entry(heading.clone()).or_default();
+        } else if let Some((first, rest)) = line
+            .strip_prefix("| `")
+            .and_then(|row| row.split_once(" |"))
+        {
+            let rows = sections.get_mut(&heading).unwrap();
+            for name in first.split(", ") {
+                let name = name.trim_matches('`').to_owned();
+                assert!(
+                    rows.insert(name, rest.to_owned()).is_none(),
+                    "{heading}: {first} twice"
+                );
+            }
+        }
+    }
+    sections
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    let values = value.as_array().unwrap();
+    values
+        .iter()
+        .map(|text| text.as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Names of options and whether they take a value, as our parser knows them.
+fn our_options(words: &[String]) -> Option<BTreeMap<String, bool>> {
+    let entry = COMMANDS.iter().find(|entry| entry.words == words)?;
+    let mut options = BTreeMap::new();
+    for option in entry.command().get_arguments() {
+        let takes_value = option.get_action().takes_values();
+        let long = option
+            .get_long()
+            .into_iter()
+            .chain(option.get_all_aliases().unwrap_or_default());
+        options.extend(long.map(|name| (format!("--{name}"), takes_value)));
+        options.extend(
+            option
+                .get_short()
+                .map(|name| (format!("-{name}"), takes_value)),
+        );
+    }
+    Some(options)
+}
+
+#[test]
+fn every_command_and_option_of_borg_is_known_and_in_the_table() {
+    let list = borgs_list();
+    let table = table();
+    let common = &table["Options of all commands"];
+    let absent = &table["Not here"];
+    let mut commands = BTreeSet::new();
+    for command in list["commands"].as_array().unwrap() {
+        let words = texts(&command["words"]);
+        let title = format!("borg {}", words.join(" "));
+        if absent.contains_key(&title) {
+            assert!(our_options(&words).is_none(), "{title} is here");
+            continue;
+        }
+        let ours = our_options(&words).unwrap_or_else(|| panic!("{title} is missing"));
+        let rows = table
+            .get(&title)
+            .unwrap_or_else(|| panic!("{title} is not in the table"));
+        let mut told: BTreeSet<&String> = rows.keys().collect();
+        let mut names = Vec::new();
+        for option in command["options"].as_array().unwrap() {
+            for name in texts(&option["names"]) {
+                let takes_value = option["takes_value"] == true;
+                assert_eq!(ours.get(&name), Some(&takes_value), "{title} {name}");
+                let known = told.remove(&name) || common.contains_key(&name);
+                assert!(known, "{title} {name} is not in the table");
+                names.push(name);
+            }
+        }
+        assert!(
+            told.is_empty(),
+            "in the table, but not in Borg: {title} {told:?}"
+        );
+        for shown in texts(&command["shown"]) {
+            assert!(names.contains(&shown), "{title} --help shows {shown}");
+        }
+        commands.insert(title);
+    }
+    assert!(commands.len() >= 40, "{commands:?}");
+    for entry in COMMANDS {
+        assert!(
+            commands.contains(&entry.title()),
+            "{} is not one of Borg's",
+            entry.title()
+        );
+    }
+}
+
+#[test]
+fn every_variable_of_borg_is_in_the_table() {
+    let list = borgs_list();
+    let table = table();
+    let rows = &table["Environment variables"];
+    let variables = texts(&list["variables"]);
+    assert!(variables.len() > 30, "{variables:?}");
+    for name in variables {
+        assert!(rows.contains_key(&name), "{name} is not in the table");
+    }
+}
+
+/// Runs a command line in a sandbox of its own, with a repository and an archive in it.
+struct Pair {
+    sandbox: Sandbox,
+}
+
+impl Pair {
+    fn new() -> Pair {
+        let sandbox = Sandbox::new();
+        let source = sandbox.directory("source");
+        fs::write(source.join("file"), "content").unwrap();
+        let _ = sandbox
+            .run(&reference(), &["init", "-e", "none", "repository"])
+            .ok();
+        let _ = sandbox
+            .run(&reference(), &["create", "repository::a", "source"])
+            .ok();
+        let _ = sandbox
+            .run(&reference(), &["create", "repository::b", "source"])
+            .ok();
+        Pair { sandbox }
+    }
+
+    fn runs(&self, words: &[&str]) -> [Run; 2] {
+        [ours(), reference()].map(|borg| {
+            let run = self.sandbox.command(&borg);
+            run.env("BORG_EXIT_CODES", "modern").args(words)
+        })
+    }
+}
+
+#[test]
+fn mistakes_in_arguments_are_told_as_borg_tells_them() {
+    let pair = Pair::new();
+    for line in [
+        "list --js repository",
+        "list --nosuch repository",
+        "--sho list",
+        "list --first 0 repository",
+        "list -a x -P y repository",
+        "frobnicate",
+        "key frobnicate",
+        "rename repository::a",
+        "prune repository",
+        "recreate --recompress sometimes repository",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [ours, theirs] = pair.runs(&words).map(Run::go);
+        assert_eq!(ours.exit, theirs.exit, "{line}");
+        // The choices are in another order.
+        let last = |text: String| {
+            text.lines()
+                .last()
+                .unwrap()
+                .split(" (choose")
+                .next()
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(last(ours.err()), last(theirs.err()), "{line}");
+    }
+}
+
+#[test]
+fn failures_have_the_ids_and_texts_of_borgs_in_json() {
+    let pair = Pair::new();
+    for line in [
+        "list nowhere",
+        "list repository::nosuch",
+        "info repository::nosuch",
+        "create repository::a source",
+        "create repository::{pid}-1 nosuch",
+        "create --list repository::{pid}-2 nosuch source",
+        "rename repository::a b",
+        "rename repository::nosuch c",
+        "extract repository::nosuch",
+        "extract --dry-run repository::a nosuch",
+        "diff repository::a nosuch",
+        "init -e none repository",
+        "init -e none no/such/parent",
+        "config repository nosuch",
+        "delete repository::nosuch",
+        "key export repository",
+        "key change-passphrase repository",
+        "export-tar repository::nosuch -",
+        "recreate repository::nosuch",
+        "check repository::nosuch",
+        "mount nowhere source",
+        "upgrade nowhere",
+        "compact nowhere",
+    ] {
+        let words: Vec<&str> = ["--log-json"].into_iter().chain(line.split(' ')).collect();
+        let [ours, theirs] = pair.runs(&words).map(Run::go);
+        assert_eq!(
+            ours.exit,
+            theirs.exit,
+            "{line}\n{}\n{}",
+            ours.err(),
+            theirs.err()
+        );
+        assert_eq!(told(&ours.err()), told(&theirs.err()), "{line}");
+    }
+}
+
+/// What a program that reads the log sees, without what changes from run to run.
+fn told(log: &str) -> Vec<(String, Value, Value, Value)> {
+    let lines = log
+        .lines()
+        .map(|line| match serde_json::from_str::<Value>(line) {
+            Ok(line) => line,
+            // Mistakes in arguments are no JSON, and only the last line counts.
+            Err(_) => Value::Null,
+        });
+    let of_line = |line: Value| {
+        (
+            line["type"].as_str().unwrap_or_default().to_owned(),
+            line["levelname"].clone(),
+            line["msgid"].clone(),
+            if line["type"] == "file_status" {
+                line.clone()
+            } else {
+                line["message"].clone()
+            },
+        )
+    };
+    lines
+        .map(of_line)
+        .filter(|(kind, ..)| !kind.is_empty())
+        .collect()
+}
+
+#[test]
+fn roots_that_patterns_name_are_paths_of_stored_items_too() {
+    let pair = Pair::new();
+    let other = pair.sandbox.directory("other");
+    fs::write(other.join("file"), "content").unwrap();
+    let _ = pair
+        .sandbox
+        .run(
+            &reference(),
+            &["create", "repository::two", "source", "other"],
+        )
+        .ok();
+    fs::write(pair.sandbox.path("patterns"), "R source\n- **/none\n").unwrap();
+    for command in [
+        &[
+            "list",
+            "--short",
+            "--patterns-from",
+            "patterns",
+            "repository::two",
+        ][..],
+        &[
+            "list",
+            "--short",
+            "repository::two",
+            "other",
+            "--patterns-from",
+            "patterns",
+        ],
+        &[
+            "recreate",
+            "-n",
+            "--list",
+            "--patterns-from",
+            "patterns",
+            "repository::two",
+        ],
+        &[
+            "extract",
+            "-n",
+            "--list",
+            "--pattern",
+            "R source",
+            "repository::two",
+        ],
+    ] {
+        let [ours, theirs] = pair.runs(command).map(|run| run.go().ok());
+        assert_eq!(ours.out(), theirs.out(), "{command:?}");
+        assert_eq!(ours.err(), theirs.err(), "{command:?}");
+        assert!(ours.out().contains("source") || ours.err().contains("source"));
+    }
+}
+
+#[test]
+fn groups_tell_the_options_of_all_commands() {
+    let pair = Pair::new();
+    for words in [
+        &["--help"][..],
+        &["key", "--help"],
+        &["debug"],
+        &["benchmark", "-h"],
+    ] {
+        let [ours, _] = pair.runs(words);
+        let text = ours.go().ok().out();
+        for option in ["--lock-wait", "--remote-path", "--log-json", "--show-rc"] {
+            assert!(text.contains(option), "{words:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_profile_of_python_is_refused_and_not_forgotten() {
+    let pair = Pair::new();
+    let [ours, _] = pair.runs(&["list", "--debug-profile", "profile", "repository"]);
+    let outcome = ours.go();
+    assert!(
+        outcome
+            .err()
+            .contains("--debug-profile: there is no Python"),
+        "{}",
+        outcome.err()
+    );
+    assert!(!pair.sandbox.path("profile").exists());
+}
