@@ -4,6 +4,8 @@
 //! archives; called as `fastness` or `borgmatic` it does what configuration files say. One file,
 //! several links.
 
+mod manual;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
@@ -44,16 +46,29 @@ fn borgfs(command_line: &[OsString]) -> ExitCode {
     ExitCode::from(code.code())
 }
 
-/// Runs Borg's command line behind the word `borg`, or what configuration files say.
+/// Runs Borg's command line behind the word `borg`, or what else the first word says: by itself it
+/// does what configuration files say.
 fn fastness(command_line: &[OsString]) -> ExitCode {
     let arguments = command_line.get(1..).unwrap_or_default();
     match arguments.first().and_then(|argument| argument.to_str()) {
         Some("borg") => borg(arguments),
+        Some("completions" | "man") => ended(manual::run(arguments)),
         Some("-V" | "--version") => print(&format!(
             "fastness {} (borg {BORG_VERSION})\n",
             env!("CARGO_PKG_VERSION")
         )),
         _ => configured("fastness", command_line),
+    }
+}
+
+/// Tells an error, if there is one.
+fn ended(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "fastness: error: {}", error.trim_end());
+            ExitCode::from(2)
+        }
     }
 }
 

@@ -27,6 +27,7 @@ mod golden;
 mod hostile;
 mod interop;
 mod locks;
+mod manual;
 mod mount;
 mod parity;
 mod recreate;
