@@ -37,6 +37,7 @@ mod serve;
 mod serve_hostile;
 mod signals;
 mod tar;
+mod vorta;
 
 use std::path::Path;
 
