@@ -95,14 +95,12 @@ pub enum ConfigError {
         closest: Option<String>,
     },
     /// An option or value of borgmatic that Fastness does not do yet.
-    #[error("{at}: {what} is not supported yet{}", Hint(hint))]
+    #[error("{at}: {what} is not supported yet")]
     NotSupportedYet {
         /// Where it stands.
         at: Position,
         /// The option or value, in words.
         what: String,
-        /// What to do, if there is something.
-        hint: &'static str,
     },
     /// A value of the wrong type.
     #[error("{at}: {option:?} must be {expected}, not {found}")]
@@ -229,17 +227,6 @@ impl fmt::Display for DidYouMean<'_> {
         match self.0 {
             Some(closest) => write!(f, "; did you mean {closest:?}?"),
             None => Ok(()),
-        }
-    }
-}
-
-struct Hint<'a>(&'a str);
-
-impl fmt::Display for Hint<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            "" => Ok(()),
-            hint => write!(f, "; {hint}"),
         }
     }
 }

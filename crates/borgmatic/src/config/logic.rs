@@ -1,6 +1,6 @@
 //! What a configuration must satisfy beyond the types of its values.
 //!
-//! Also the place where values are refused that borgmatic accepts and Fastness cannot do yet.
+//! Also the place where values are refused that borgmatic accepts for Borg 2 only.
 
 use super::error::{ConfigError, closest};
 use super::tree::Node;
@@ -60,11 +60,13 @@ fn examine_repository(repository: &Node, index: usize, errors: &mut Vec<ConfigEr
                 option: format!("repositories[{index}].path"),
                 message: "the path is empty".to_owned(),
             });
-        } else if path.contains(':') {
-            errors.push(ConfigError::NotSupportedYet {
+        } else if path.contains(':') && !path.starts_with("ssh://") {
+            errors.push(ConfigError::Invalid {
                 at: node.at.clone(),
-                what: format!("the remote repository {path:?}"),
-                hint: "use a path on this machine",
+                option: format!("repositories[{index}].path"),
+                message: format!(
+                    "{path:?} is for Borg 2; Borg 1 reaches other machines by ssh only: ssh://user@host/./path"
+                ),
             });
         }
     }
@@ -91,16 +93,18 @@ fn examine_options(node: &Node, errors: &mut Vec<ConfigError>) {
     for (index, command) in commands.unwrap_or_default().iter().enumerate() {
         examine_command(command, index, errors);
     }
-    if let Some(value) = node.get("encryption_passcommand")
-        && value
-            .as_text()
-            .is_some_and(|text| shlex::split(text).is_none_or(|words| words.is_empty()))
-    {
-        errors.push(ConfigError::Invalid {
-            at: value.at.clone(),
-            option: "encryption_passcommand".to_owned(),
-            message: "is no command: empty, or a quote is not closed".to_owned(),
-        });
+    for option in ["encryption_passcommand", "ssh_command"] {
+        if let Some(value) = node.get(option)
+            && value
+                .as_text()
+                .is_some_and(|text| shlex::split(text).is_none_or(|words| words.is_empty()))
+        {
+            errors.push(ConfigError::Invalid {
+                at: value.at.clone(),
+                option: option.to_owned(),
+                message: "is no command: empty, or a quote is not closed".to_owned(),
+            });
+        }
     }
     if let Some(value) = node.get("umask") {
         examine_umask(value, errors);

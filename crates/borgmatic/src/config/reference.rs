@@ -66,7 +66,7 @@ pub fn markdown() -> String {
         .collect();
     out.push_str("## Not supported yet\n\nThese options of borgmatic are refused with an error, never ignored: ");
     out.push_str(&later.join(", "));
-    out.push_str(".\n\nThe same holds for remote repositories (`ssh://…`).\n");
+    out.push_str(".\n\nThe same holds for repositories that only Borg 2 reaches (`rclone:`, `sftp://`, `s3:`, `b2:`).\n");
     out
 }
 

@@ -116,7 +116,6 @@ impl Validator {
                 self.errors.push(ConfigError::NotSupportedYet {
                     at: entry.at.clone(),
                     what: format!("the option {:?}", join(place, &entry.key)),
-                    hint: "",
                 });
             }
             if !(spec.may_be_empty && entry.value.value == Value::Null) {

@@ -106,6 +106,8 @@ pub struct Making {
     pub ctime: bool,
     /// Save birth times.
     pub birthtime: bool,
+    /// Read devices and pipes like files.
+    pub read_special: bool,
     /// Save inode flags.
     pub flags: bool,
     /// How a change while reading is noticed.
@@ -118,6 +120,10 @@ pub struct Making {
     pub chunker_params: Option<String>,
     /// How chunks are compressed.
     pub compression: Option<String>,
+    /// Most KiB per second that go to another machine.
+    pub upload_rate_limit: Option<i64>,
+    /// MiB that wait for a slow connection.
+    pub upload_buffer_size: Option<i64>,
     /// Which chunks `recreate` compresses anew.
     pub recompress: Option<String>,
     /// Beginning of the names that `prune` and `check` work on (deprecated).
@@ -221,7 +227,7 @@ pub struct Control {
     pub retry_wait: u64,
 }
 
-const VARIABLES: [(&str, &str); 10] = [
+const VARIABLES: [(&str, &str); 12] = [
     ("archive_hostname", "BORG_HOSTNAME"),
     ("archive_username", "BORG_USERNAME"),
     ("borg_base_directory", "BORG_BASE_DIR"),
@@ -231,6 +237,8 @@ const VARIABLES: [(&str, &str); 10] = [
     ("borg_security_directory", "BORG_SECURITY_DIR"),
     ("borg_keys_directory", "BORG_KEYS_DIR"),
     ("borg_key_file", "BORG_KEY_FILE"),
+    ("remote_path", "BORG_REMOTE_PATH"),
+    ("ssh_command", "BORG_RSH"),
     ("temporary_directory", "TMPDIR"),
 ];
 
@@ -438,12 +446,15 @@ impl<'a> Reader<'a> {
             atime: self.boolean("atime").unwrap_or(false),
             ctime: self.boolean("ctime").unwrap_or(true),
             birthtime: self.boolean("birthtime").unwrap_or(true),
+            read_special: self.boolean("read_special").unwrap_or(false),
             flags: self.boolean("flags").unwrap_or(true),
             files_changed: self.text("files_changed"),
             files_cache: self.text("files_cache"),
             checkpoint_interval: self.integer("checkpoint_interval"),
             chunker_params: self.text("chunker_params"),
             compression: self.text("compression"),
+            upload_rate_limit: self.integer("upload_rate_limit"),
+            upload_buffer_size: self.integer("upload_buffer_size"),
             recompress: self.text("recompress"),
             prefix: self.text("prefix").filter(|prefix| !prefix.is_empty()),
             archive_name_format: self.text("archive_name_format"),

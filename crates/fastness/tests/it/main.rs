@@ -18,6 +18,7 @@ mod borgmatic_config;
 mod borgmatic_credentials;
 mod borgmatic_logging;
 mod borgmatic_monitoring;
+mod borgmatic_remote;
 mod commands;
 mod crash;
 mod create;
