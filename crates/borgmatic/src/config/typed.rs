@@ -83,6 +83,8 @@ pub struct Access {
     pub variables: Vec<(&'static str, String)>,
     /// Answers (`YES`, `NO`) that apply where the environment does not give one.
     pub answers: Vec<(&'static str, &'static str)>,
+    /// The Borg program that is used, as configured.
+    pub local_path: Option<String>,
     /// Directory for files of this run.
     pub user_runtime_directory: Option<String>,
     /// Directory for what is remembered.
@@ -412,6 +414,7 @@ impl<'a> Reader<'a> {
                         .map(|yes| (*name, if yes { "YES" } else { "NO" }))
                 })
                 .collect(),
+            local_path: self.text("local_path"),
             user_runtime_directory: self.text("user_runtime_directory"),
             user_state_directory: self.text("user_state_directory"),
             umask: self.integer("umask"),

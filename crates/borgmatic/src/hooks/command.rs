@@ -407,12 +407,12 @@ impl Shell<'_> {
 
 /// Tells whether a command and all it starts get a process group, to be ended together. At a
 /// terminal they share ours: they may ask somebody, and Ctrl-C reaches them anyway.
-fn has_own_group() -> bool {
+pub(crate) fn has_own_group() -> bool {
     !io::stdin().is_terminal()
 }
 
 /// Asks a command to end, with all that it started: nothing may go on while others clean up.
-fn terminate(child: &Child) {
+pub(crate) fn terminate(child: &Child) {
     let shell = Pid::from_child(child);
     // One that is gone already has ended.
     let _ = match has_own_group() {

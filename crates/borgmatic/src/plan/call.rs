@@ -223,6 +223,8 @@ pub struct Environment {
     pub defaults: Vec<(&'static str, &'static str)>,
     /// The passphrase.
     pub passphrase: Passphrase,
+    /// The Borg program, if the configuration names one.
+    pub program: Option<String>,
     /// Exit codes that mean something else here.
     pub exit_codes: Vec<(i64, TreatAs)>,
 }
@@ -235,6 +237,7 @@ impl Environment {
         Self {
             variables: access.variables.clone(),
             defaults: access.answers.clone(),
+            program: access.local_path.clone(),
             exit_codes: options.control.exit_codes.clone(),
             passphrase: match (&access.passphrase, passcommand) {
                 (Some(secret), _) if credential::is_named(secret.reveal()) => {

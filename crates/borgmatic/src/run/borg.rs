@@ -1,18 +1,23 @@
 //! The way to Borg: one command, run in this process.
 //!
 //! [`Borg`] is a trait because tests replace it by one that records what it is asked; the real
-//! one is [`InProcess`]. No process is started: the engine is in this program.
+//! one is [`InProcess`]. No process is started, for the engine is in this program, unless the
+//! configuration names another Borg.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use fastness_borg::console::{Output, Streams};
 use fastness_borg::environment::{Environment, Secret};
 
+use super::external;
+
 /// One Borg command with all it needs.
 pub struct Invocation {
+    /// The program that the configuration names; it may be this one.
+    pub program: Option<String>,
     /// The words after `borg`.
     pub arguments: Vec<String>,
     /// Environment variables; no secrets of the configuration are among them.
@@ -42,6 +47,13 @@ pub struct InProcess;
 
 impl Borg for InProcess {
     fn run(&self, invocation: Invocation) -> io::Result<u8> {
+        let path = invocation.variables.get(OsStr::new("PATH"));
+        let program = invocation.program.as_deref();
+        let other =
+            program.filter(|program| !external::is_ours(program, path.map(OsString::as_os_str)));
+        if let Some(program) = other.map(str::to_owned) {
+            return external::run(&program, invocation);
+        }
         let home = std::env::home_dir();
         let mut environment =
             Environment::from_variables(invocation.variables, home.as_deref(), effective_user());

@@ -5,6 +5,7 @@
 mod bootstrap;
 pub mod borg;
 mod estimate;
+mod external;
 mod file;
 mod generate;
 mod hooked;

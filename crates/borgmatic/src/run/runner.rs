@@ -121,6 +121,7 @@ impl<'a> Runner<'a> {
             .hiding(extra.hidden)
             .quiet(extra.quiet);
         let invocation = Invocation {
+            program: environment.program.clone(),
             arguments,
             variables: self.variables(environment, extra.variables),
             passphrase: self.passphrase(environment, call)?,

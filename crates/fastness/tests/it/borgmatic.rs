@@ -1,6 +1,7 @@
 //! Runs of a configuration file, beside the real borgmatic.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use fastness_testkit::{Outcome, Sandbox, Tree, source_tree};
@@ -179,4 +180,40 @@ fn the_rhythm_of_checks_is_shared_with_borgmatic() {
         let skipped = format!("Skipping {check} check due to configured frequency");
         assert!(told.contains(&skipped), "{told}");
     }
+}
+
+/// Everything but the engine is ours when the configuration names another Borg.
+#[test]
+fn another_borg_runs_when_the_configuration_names_one() {
+    let place = Place::new();
+    let program = place.sandbox.path("borg-by-name");
+    let log = place.sandbox.path("calls");
+    // It tells what it was called with, and where a secret could be seen.
+    let script = format!(
+        "#!/bin/sh\necho \"$1\" >> {log}\nenv | grep 'words of the conf' >> {log}\nexec {} \"$@\"\n",
+        reference().path().display(),
+        log = log.display(),
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut text = fs::read_to_string(place.sandbox.path("config.yaml")).unwrap();
+    text += &format!("local_path: {}\n", program.display());
+    fs::write(place.sandbox.path("config.yaml"), text).unwrap();
+    let _ = place.fastness(&["repo-create"]).ok();
+    let run = place.fastness(&["create", "prune", "--stats"]).ok();
+    assert!(run.out().contains("Archive name: "), "{run}");
+    let listed = place.fastness(&["repo-list", "--json"]).ok().json();
+    assert_eq!(listed[0]["archives"].as_array().unwrap().len(), 1);
+    let called = fs::read_to_string(&log).unwrap();
+    let called: Vec<&str> = called.lines().collect();
+    assert_eq!(called, ["info", "init", "create", "prune", "list"]);
+    // By the name of the engine it is the engine.
+    let _ = place.fastness(&["create", "--local-path", "borg"]).ok();
+    assert_eq!(fs::read_to_string(&log).unwrap().lines().count(), 5);
+    let missing = place.fastness(&["create", "--local-path", "/no/such/borg"]);
+    let missing = missing.exits(1).err();
+    assert!(
+        missing.contains("/no/such/borg (local_path) cannot be started"),
+        "{missing}"
+    );
 }
