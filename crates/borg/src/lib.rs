@@ -37,6 +37,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use fastness_engine::create::Stream;
 use fastness_engine::event::Level;
 use fastness_sys::daemon::{self, Side, Waiting};
 
@@ -58,7 +59,17 @@ use reporter::Reporter;
 pub const BORG_VERSION: &str = "1.4.5";
 
 /// Runs the command line given, whose first word is the program's name, and returns how it ended.
-pub fn run(command_line: &[OsString], mut streams: Streams, environment: &Environment) -> ExitCode {
+pub fn run(command_line: &[OsString], streams: Streams, environment: &Environment) -> ExitCode {
+    run_with(command_line, streams, environment, Vec::new())
+}
+
+/// As [`run`]. A `create` puts `produced` into its archive besides what it is told to.
+pub fn run_with(
+    command_line: &[OsString],
+    mut streams: Streams,
+    environment: &Environment,
+    produced: Vec<Stream>,
+) -> ExitCode {
     let arguments = command_line.get(1..).unwrap_or_default();
     let (entry, mut action) = match read(arguments, &mut streams) {
         Ok(found) => found,
@@ -71,7 +82,15 @@ pub fn run(command_line: &[OsString], mut streams: Streams, environment: &Enviro
         return code;
     }
     match prepare(entry, action.as_mut(), environment) {
-        Ok(warnings) => carry_out(entry, action, &warnings, command_line, streams, environment),
+        Ok(warnings) => carry_out(
+            entry,
+            action,
+            &warnings,
+            command_line,
+            streams,
+            environment,
+            produced,
+        ),
         Err(error) => refuse(entry, &error, &mut streams, environment),
     }
 }
@@ -107,6 +126,7 @@ pub fn run_borgfs(
             command_line,
             streams,
             environment,
+            Vec::new(),
         ),
         Err(error) => refuse(&BORGFS, &error, &mut streams, environment),
     }
@@ -244,6 +264,7 @@ fn carry_out(
     command_line: &[OsString],
     mut streams: Streams,
     environment: &Environment,
+    produced: Vec<Stream>,
 ) -> ExitCode {
     let common = action.common().clone();
     let outputs = action.outputs();
@@ -298,6 +319,7 @@ fn carry_out(
         command_line,
         directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
         starting,
+        produced,
     };
     let result = action.run(&mut context).and_then(|()| {
         context

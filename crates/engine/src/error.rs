@@ -88,6 +88,17 @@ pub enum EngineError {
     /// The system gives no random numbers.
     #[error("no random numbers")]
     Random(#[source] io::Error),
+    /// Data that was to be produced is missing, so what there is is no archive for good.
+    #[error(
+        "the archive is not complete: {} failed; what there is was stored as {checkpoint:?}, which counts as unfinished",
+        paths.join(", ")
+    )]
+    Incomplete {
+        /// The archive that holds the rest.
+        checkpoint: String,
+        /// What is missing in it.
+        paths: Vec<String>,
+    },
     /// The user wanted it to end.
     #[error("Got Ctrl-C / SIGINT.")]
     Interrupted,

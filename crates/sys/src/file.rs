@@ -8,7 +8,9 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Advice, OFlags, fadvise};
 use rustix::io::Errno;
 use rustix::path::Arg;
@@ -55,6 +57,20 @@ pub fn read_some(file: impl AsFd, buffer: &mut Vec<u8>, limit: usize) -> io::Res
     transfer(buffer, limit, |room| {
         rustix::io::read(file.as_fd(), room).map(|(filled, _)| filled.len())
     })
+}
+
+/// Tells whether nothing can be read of `file` for this time: not even that it ended.
+///
+/// When the system does not say, the answer is no, and whoever reads learns why.
+pub fn stays_silent(file: impl AsFd, time: Duration) -> bool {
+    let Ok(timeout) = rustix::event::Timespec::try_from(time) else {
+        return false;
+    };
+    let mut files = [PollFd::new(&file, PollFlags::IN)];
+    match rustix::event::poll(&mut files, Some(&timeout)) {
+        Ok(ready) => ready == 0,
+        Err(error) => error == Errno::INTR,
+    }
 }
 
 /// Appends up to `limit` bytes found at `offset` to `buffer`, in one call.

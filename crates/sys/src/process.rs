@@ -1,7 +1,7 @@
 //! This process and others: signals, umask, terminal, who is alive.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -167,6 +167,23 @@ pub fn shield_from_interrupts(command: &mut Command) {
     }
 }
 
+/// Lets a process that is going to be started have `file` open under the number it has here, which
+/// is returned; nothing else that is started gets it.
+///
+/// The command holds the file: this process has it open for as long as the command lives.
+pub fn hand_down(command: &mut Command, file: OwnedFd) -> i32 {
+    let number = file.as_raw_fd();
+    // SAFETY: the closure runs between fork and exec and calls nothing but `fcntl`, which is safe
+    // to call there; the descriptor is open, for the closure owns it.
+    unsafe {
+        command.pre_exec(move || {
+            let flags = rustix::io::FdFlags::empty();
+            rustix::io::fcntl_setfd(&file, flags).map_err(io::Error::from)
+        });
+    }
+    number
+}
+
 /// Lets a pipe hold a mebibyte, so that its two sides wait for each other less often.
 ///
 /// # Errors
@@ -241,6 +258,18 @@ mod tests {
         assert_eq!(Signal::User2.count(), before + 1);
         assert_eq!(Signal::Interrupt.count(), 0);
         Signal::User2.unwatch().unwrap();
+    }
+
+    #[test]
+    fn a_process_reads_what_was_handed_down_to_it() {
+        use std::io::Write;
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"secret").unwrap();
+        drop(writer);
+        let mut command = Command::new("cat");
+        let number = hand_down(&mut command, reader.into());
+        let output = command.arg(format!("/dev/fd/{number}")).output().unwrap();
+        assert_eq!(output.stdout, b"secret");
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub enum SourceError {
     /// Restoring it would link to a file outside the target directory.
     #[error("not extracted, hardlink source path is unsafe (malicious or corrupted archive)")]
     HardlinkSource,
+    /// Data that was to be produced is not there or not complete: neither is the archive.
+    #[error("{0}")]
+    Produced(String),
     /// Anything else, as a sentence.
     #[error("{0}")]
     Other(String),
@@ -71,7 +74,7 @@ impl SourceError {
             Self::SymlinkParent => return "BackupSymlinkParentError",
             Self::PathTraversal => return "BackupPathTraversalError",
             Self::HardlinkSource => return "BackupHardlinkSourceError",
-            Self::Other(_) => return "BackupError",
+            Self::Produced(_) | Self::Other(_) => return "BackupError",
         };
         match source.raw_os_error() {
             Some(EPERM | EACCES | EBUSY) => "BackupPermissionError",

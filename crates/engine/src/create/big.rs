@@ -11,8 +11,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use fastness_format::item::Item;
+use fastness_sys::file;
 use fastness_sys::stat::FileKind;
 
+use super::Ended;
 use super::crew::Crew;
 use super::entry::{FileToRead, ReadFile, ReadItem};
 use super::line::Loan;
@@ -158,8 +160,8 @@ impl BigFile {
         lister: &Lister<'env>,
     ) -> Result<(), EngineError> {
         self.rest(crew, bench);
-        let opened = match lock(&self.file).as_ref() {
-            Some(file) => read::open(lister, file),
+        let (opened, stream) = match lock(&self.file).as_ref() {
+            Some(file) => (read::open(lister, file), file.stream),
             None => return Ok(()),
         };
         let end = match opened {
@@ -172,10 +174,13 @@ impl BigFile {
                     self.rest(crew, bench);
                     Ok(())
                 };
-                let content = for_each_chunk(crew, bench, lister, &open, send);
+                let idle = |crew: &Crew<'env>, bench: &mut Bench<'env>| self.rest(crew, bench);
+                let content = for_each_chunk(crew, bench, lister, &open, send, idle);
                 crew.readers.fetch_sub(1, Ordering::Relaxed);
-                let content = content?;
-                (true, content.and_then(|()| read::close(lister, open)))
+                let complete = content?.and_then(|ended| {
+                    read::finish_stream(lister, stream, &ended, &|| crew.failed())
+                });
+                (true, complete.and_then(|()| read::close(lister, open)))
             }
         };
         lock(&self.progress).end = Some(end);
@@ -232,8 +237,9 @@ pub(super) fn read_big<'env>(
         stored.extend(crew.store.store(bench, &chunks)?);
         Ok(())
     };
-    let content = for_each_chunk(crew, bench, lister, &open, store)?;
-    Ok((content.and_then(|()| read::close(lister, open)), stored))
+    let idle = |_: &Crew<'env>, _: &mut Bench<'env>| {};
+    let content = for_each_chunk(crew, bench, lister, &open, store, idle)?;
+    Ok((content.and_then(|_| read::close(lister, open)), stored))
 }
 
 /// What was read of a file, up to `end` cut into chunks.
@@ -266,7 +272,7 @@ impl Cut {
 }
 
 /// Reads and cuts a file, and hands its chunks on, a few at a time, with where they lie in what is
-/// cut.
+/// cut. `idle` is called now and then while nothing comes.
 fn for_each_chunk<'env>(
     crew: &Crew<'env>,
     bench: &mut Bench<'env>,
@@ -278,7 +284,8 @@ fn for_each_chunk<'env>(
         &mut Cut,
         Vec<Range<usize>>,
     ) -> Result<(), EngineError>,
-) -> Result<Result<(), SourceError>, EngineError> {
+    idle: impl Fn(&Crew<'env>, &mut Bench<'env>),
+) -> Result<Result<Ended, SourceError>, EngineError> {
     let mut cutter = lister.cutter();
     let mut source = Source::new(open.fd.as_fd(), &open.stat, lister.cut_holes_from());
     let mut cut = Cut {
@@ -286,23 +293,39 @@ fn for_each_chunk<'env>(
         end: 0,
     };
     let mut chunks = Vec::new();
+    let mut ended = Ended::default();
     let blocks_long = open.stat.kind() != FileKind::Regular;
+    let comes_slowly = open.stat.kind() == FileKind::Fifo;
     loop {
         // With one thread nobody else does it while this one waits.
         while blocks_long && crew.work_on_line(bench) {}
+        while comes_slowly && file::stays_silent(open.fd.as_fd(), MOMENT) {
+            if crew.failed() {
+                return Err(EngineError::Abandoned);
+            }
+            idle(crew, bench);
+        }
         let buffer = &mut cut.buffer;
         if buffer.capacity() - buffer.len() < READ_BYTES {
             // Not by doubling: it is about as long as the longest chunk.
             buffer.reserve_exact(GROUP_BYTES);
         }
-        let target = buffer.len() + READ_BYTES;
-        let end = match source.fill(buffer, target) {
+        let before = buffer.len();
+        // What comes slowly is taken as it comes.
+        let filled = match comes_slowly {
+            true => file::read_some(open.fd.as_fd(), buffer, READ_BYTES).map(|got| got == 0),
+            false => source.fill(buffer, before + READ_BYTES),
+        };
+        let end = match filled {
             Ok(end) => end,
             Err(error) => {
                 crew.slabs.keep(cut.buffer);
                 return Ok(Err(SourceError::io("read", error)));
             }
         };
+        if comes_slowly {
+            ended.add(buffer.get(before..).unwrap_or_default());
+        }
         while let Some(data) = buffer.get(cut.end..).filter(|data| !data.is_empty()) {
             let (data, end) = source.piece(cutter.offset(), data, end);
             let Some(len) = cutter.next_cut(data, end) else {
@@ -320,7 +343,7 @@ fn for_each_chunk<'env>(
         }
         if end {
             crew.slabs.keep(cut.buffer);
-            return Ok(Ok(()));
+            return Ok(Ok(ended));
         }
         cut.advance();
         if !crew.wait_for_slabs(bench) {

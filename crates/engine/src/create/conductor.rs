@@ -23,7 +23,7 @@ use super::entry::{
 use super::lister::{Lister, OpenRequest};
 use super::pending::{FurtherName, MOST_WAITING_BYTES, Pending};
 use super::read::read_batch;
-use super::{Root, Stream};
+use super::{Root, Stream, StreamSource};
 use crate::error::{EngineError, SourceError};
 use crate::tasks::{Priority, Slot};
 
@@ -165,14 +165,19 @@ impl<'w, 'env> Conductor<'w, 'env> {
     /// Archives data that comes from elsewhere, the stream of the options with this number.
     ///
     /// # Errors
-    /// When the operation failed; a failure to read only warns.
+    /// When the operation failed; a failure to read is told, and the archive is made without it.
     fn stream(&mut self, number: usize, stream: &Stream) -> Result<(), EngineError> {
         let path = stream.path.clone();
         if self.lister.options.dry_run {
             self.show('-', path);
             return Ok(());
         }
-        let stat = match stat::stat_open(stream.fd.as_fd()) {
+        let stat = match &stream.source {
+            StreamSource::Open(fd) => stat::stat_open(fd.as_fd()),
+            // Nothing is open yet; what its stat says is seen by nobody.
+            StreamSource::Produced(_) => stat::stat_path("/dev/null"),
+        };
+        let stat = match stat {
             Ok(stat) => stat,
             Err(error) => {
                 self.pending.failed(SourceError::io("fstat", error), path);

@@ -1,7 +1,7 @@
 //! Making an archive of file system trees.
 //!
 //! `conductor` walks in order, `lister` looks at directories, `read` and `big` read files (`source`
-//! fills in their holes), `stages` take chunks to sealed objects, `crew` is the threads, `pending`
+//! fills in their holes), `stream` is data from elsewhere, `stages` take chunks to sealed objects, `crew` is the threads, `pending`
 //! puts everything into order again, `items` is the item stream. See `crew` for how they hang together.
 
 mod ahead;
@@ -22,10 +22,10 @@ mod slabs;
 mod source;
 mod stages;
 pub(crate) mod stamp;
+mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use fastness_format::chunker::fixed::Fixed;
@@ -41,25 +41,7 @@ pub use entry::SkippedInodes;
 pub use rewrite::Recompress;
 pub use run::{ClientState, CreateReport, create, dry_run};
 pub use stamp::Maker;
-
-/// Data that comes from a pipe or whatever is open, to be archived as a file.
-#[derive(Debug)]
-pub struct Stream {
-    /// The number of trees that are archived before it.
-    pub place: usize,
-    /// Where the data comes from.
-    pub fd: OwnedFd,
-    /// Name of the file.
-    pub path: Vec<u8>,
-    /// Its permissions.
-    pub mode: u32,
-    /// Its owner, by name and number.
-    pub user: (Vec<u8>, u32),
-    /// Its group, by name and number.
-    pub group: (Vec<u8>, u32),
-    /// Its times, in nanoseconds since 1970.
-    pub time: i64,
-}
+pub use stream::{Ended, Producer, ProducerError, Stream, StreamSource};
 
 /// Which change while a file is read makes it count as changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

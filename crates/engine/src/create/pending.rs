@@ -80,6 +80,8 @@ pub struct Pending<'a> {
     pub remember: Option<FilesCacheWriter>,
     /// Chunks that were stored for files that then failed.
     pub strays: Vec<ChunkId>,
+    /// What was to be produced and is not complete.
+    pub missing: Vec<String>,
     /// Names under which inodes with several are archived.
     pub hard_links: HashMap<(u64, u64), Vec<u8>>,
     lister: &'a Lister<'a>,
@@ -103,6 +105,7 @@ impl<'a> Pending<'a> {
             stats: ArchiveStats::default(),
             remember,
             strays: Vec::new(),
+            missing: Vec::new(),
             hard_links: HashMap::new(),
             lister,
             monitor,
@@ -445,7 +448,10 @@ impl<'a> Pending<'a> {
             Err(error) => {
                 let ids = chunks.iter().map(|stored| stored.chunk.id);
                 crew.store.claims.release(ids, &mut self.strays);
-                self.fail(&error, &file.path);
+                match error {
+                    SourceError::Produced(reason) => self.not_produced(&reason, &file.path),
+                    error => self.fail(&error, &file.path),
+                }
                 return Ok(());
             }
         };
@@ -509,6 +515,15 @@ impl<'a> Pending<'a> {
     fn fail(&self, error: &SourceError, path: &[u8]) {
         self.warn(error, path);
         self.monitor.event(Event::FileStatus { status: 'E', path });
+    }
+
+    /// Notes data without which the archive is not complete.
+    fn not_produced(&mut self, reason: &str, path: &[u8]) {
+        let path_text = String::from_utf8_lossy(path).into_owned();
+        let text = format!("{path_text}: {reason}");
+        self.monitor.log(Level::Error, "borg.archive", text);
+        self.monitor.event(Event::FileStatus { status: 'E', path });
+        self.missing.push(path_text);
     }
 
     fn warn(&self, error: &SourceError, path: &[u8]) {

@@ -12,7 +12,6 @@ use fastness_format::item::Item;
 use fastness_sys::file::{self, Links};
 use fastness_sys::stat::{self, FileKind, Stat};
 
-use super::FilesChanged;
 use super::big::read_big;
 use super::crew::Crew;
 use super::entry::{FileToRead, ReadFile, ReadItem};
@@ -20,6 +19,7 @@ use super::line::Loan;
 use super::lister::Lister;
 use super::source;
 use super::stages::{Bench, StoredChunk};
+use super::{Ended, FilesChanged, StreamSource};
 use crate::attributes::{self, XattrWarning};
 use crate::error::{EngineError, SourceError};
 use crate::select::roots::safe_path;
@@ -77,10 +77,13 @@ pub(super) fn open(lister: &Lister<'_>, file: &FileToRead) -> Result<OpenFile, S
 fn open_stream(lister: &Lister<'_>, stream: usize) -> Result<OpenFile, SourceError> {
     let missing = || SourceError::io("open", std::io::ErrorKind::NotFound.into());
     let stream = lister.options.streams.get(stream).ok_or_else(missing)?;
-    let fd = stream
-        .fd
-        .try_clone()
-        .map_err(|error| SourceError::io("open", error))?;
+    let fd = match &stream.source {
+        StreamSource::Open(fd) => fd.try_clone(),
+        StreamSource::Produced(producer) => Ok(producer
+            .begin()
+            .map_err(|error| SourceError::Produced(error.0))?),
+    };
+    let fd = fd.map_err(|error| SourceError::io("open", error))?;
     let stat = stat::stat_open(fd.as_fd()).map_err(|error| SourceError::io("fstat", error))?;
     let item = Item {
         path: safe_path(&stream.path).to_vec(),
@@ -100,6 +103,22 @@ fn open_stream(lister: &Lister<'_>, stream: usize) -> Result<OpenFile, SourceErr
         item,
         warnings: Vec::new(),
     })
+}
+
+/// Asks who produced a stream whether it is complete.
+pub(super) fn finish_stream(
+    lister: &Lister<'_>,
+    stream: Option<usize>,
+    ended: &Ended,
+    abandoned: &dyn Fn() -> bool,
+) -> Result<(), SourceError> {
+    let stream = stream.and_then(|number| lister.options.streams.get(number));
+    match stream.map(|stream| &stream.source) {
+        Some(StreamSource::Produced(producer)) => producer
+            .finish(ended, abandoned)
+            .map_err(|error| SourceError::Produced(error.0)),
+        Some(StreamSource::Open(_)) | None => Ok(()),
+    }
 }
 
 /// Looks at a file again after its content was read.

@@ -66,10 +66,12 @@ struct Walked {
     items: Vec<ChunkId>,
     stats: ArchiveStats,
     strays: Vec<ChunkId>,
+    missing: Vec<String>,
     remember: Option<FilesCacheWriter>,
 }
 
-/// Makes an archive and commits it. The second value tells whether the files cache of the next run
+/// Makes an archive and commits it. One that lacks data which was to be produced is committed under
+/// the name of a checkpoint and is an error. The second value tells whether the files cache of the next run
 /// could be written; without one it just takes longer.
 ///
 /// # Errors
@@ -128,6 +130,14 @@ pub fn create(
         return Err(EngineError::Interrupted);
     }
     (state.confirm)()?;
+    if !walked.missing.is_empty() {
+        let paths = walked.missing.clone();
+        saver.unfinished(catalogue, repository, state.chunks, walked)?;
+        return Err(EngineError::Incomplete {
+            checkpoint: String::from_utf8_lossy(&saver.checkpoint_name).into_owned(),
+            paths,
+        });
+    }
     let metadata = saver.metadata(&options.name, walked.items, walked.stats);
     let compression = &options.compression;
     let stored = catalogue.put_archive(repository, state.chunks, world, compression, &metadata)?;
@@ -295,6 +305,7 @@ fn walk(
             items,
             stats: pending.stats,
             strays: pending.strays,
+            missing: pending.missing,
             remember: pending.remember,
         })
     })
@@ -367,6 +378,24 @@ impl Saver<'_> {
             nfiles_parts: Some(stats.files_parts),
             ..ArchiveMetadata::default()
         }
+    }
+
+    /// Commits what there is under the name of a checkpoint: it can be read, and nothing takes it
+    /// for a finished archive.
+    fn unfinished(
+        &self,
+        catalogue: &mut Catalogue,
+        repository: &mut dyn Repository,
+        chunks: &ChunkTable,
+        walked: Walked,
+    ) -> Result<(), EngineError> {
+        let metadata = self.metadata(&self.checkpoint_name, walked.items, walked.stats);
+        let compression = &self.options.compression;
+        catalogue.put_archive(repository, chunks, self.world, compression, &metadata)?;
+        catalogue.write(repository, self.world, compression)?;
+        // Should the files cache not be written, the next run just takes longer.
+        let _ = commit_and_remember(repository, walked.remember)?;
+        Ok(())
     }
 
     /// Commits an archive of what there is so far, and goes on. The archive disappears with the

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 
-use fastness_engine::create::{Root, Stream};
+use fastness_engine::create::{Root, Stream, StreamSource};
 use fastness_sys::users::{self, Accounts};
 
 use super::Create;
@@ -156,7 +156,7 @@ impl Create {
         let gid = gid.ok_or_else(|| unknown("group", &self.stdin_group))?;
         Ok(Stream {
             place,
-            fd,
+            source: StreamSource::Open(fd),
             path: self.stdin_name.as_bytes().to_vec(),
             mode: self.stdin_mode,
             user: (user.to_vec(), uid),

@@ -46,7 +46,7 @@ pub fn create(arguments: &Create, context: &mut Context<'_>) -> Result<(), Comma
     context.info(format!("Creating archive at \"{}\"", place.location.text()));
     if arguments.dry_run {
         // Neither the repository nor its key is needed to look at files.
-        let input = arguments.input(selection.roots)?;
+        let input = input(arguments, context, selection.roots)?;
         let (_, options) = options(arguments, context, &place, patterns, input)?;
         let _watch = Watch::begin();
         let monitor = context.reporter.as_ref();
@@ -54,7 +54,8 @@ pub fn create(arguments: &Create, context: &mut Context<'_>) -> Result<(), Comma
     }
     let mut opened = context.open(place, LockKind::Exclusive, &[Operation::Write])?;
     // Commands are started last: what is wrong before that needs none.
-    let result = arguments.input(selection.roots).and_then(|input| {
+    let input = input(arguments, context, selection.roots);
+    let result = input.and_then(|input| {
         let (command, options) = options(arguments, context, &opened.place, patterns, input)?;
         in_session(arguments, context, &mut opened, &options, command)
     });
@@ -62,6 +63,18 @@ pub fn create(arguments: &Create, context: &mut Context<'_>) -> Result<(), Comma
     let closed = opened.session.repository.close();
     result?;
     Ok(closed?)
+}
+
+/// What is stored: that of the command line, and what the caller of this program adds.
+fn input(
+    arguments: &Create,
+    context: &mut Context<'_>,
+    roots: Vec<Vec<u8>>,
+) -> Result<Input, CommandError> {
+    let mut input = arguments.input(roots)?;
+    input.streams.append(&mut context.produced);
+    input.streams.sort_by_key(|stream| stream.place);
+    Ok(input)
 }
 
 fn in_session(
