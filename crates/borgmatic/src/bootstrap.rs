@@ -31,15 +31,17 @@ pub fn store(runtime_directory: &Path, config_files: &[PathBuf]) -> io::Result<V
         .into_iter()
         .rev()
         .chain([directory.to_string_lossy().into_owned()])
-        .flat_map(|path| [root(&path), included(&path)])
+        .flat_map(|path| saved(&path))
         .collect())
 }
 
-fn included(path: &str) -> Pattern {
-    Pattern {
+/// The patterns that bring a file or directory into an archive, past all excludes.
+pub fn saved(path: &str) -> [Pattern; 2] {
+    let included = Pattern {
         kind: Kind::Include,
         ..root(path)
-    }
+    };
+    [root(path), included]
 }
 
 /// A file with every symbolic link on the way to it, ten at most.

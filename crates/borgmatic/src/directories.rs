@@ -1,6 +1,10 @@
 //! Where a run keeps its own files: for as long as it runs, and between runs.
 
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FlockOperation, RenameFlags};
 
 use crate::config::paths::{Variables, expand_home};
 use crate::config::typed::Access;
@@ -34,10 +38,17 @@ pub fn state_directory(access: &Access, variable: Variables<'_>) -> PathBuf {
 }
 
 /// A private directory that is gone when the run is over.
+///
+/// As long as the run lives it holds a lock on it: one without a lock was left by a run that was
+/// killed, and the next run removes it.
 #[derive(Debug)]
 pub struct RuntimeDirectory {
     temporary: PathBuf,
+    _lock: OwnedFd,
 }
+
+/// What tells our directories from those of borgmatic, which has the same names for them.
+const MARK: &str = ".fastness";
 
 impl RuntimeDirectory {
     /// Makes it.
@@ -72,12 +83,22 @@ impl RuntimeDirectory {
         builder
             .create(&base)
             .map_err(|error| failed(Path::new(&base), error))?;
+        remove_leftovers(Path::new(&base));
         // Not recursive: an existing directory may be someone else's trap.
         builder.recursive(false);
+        // It gets its name when it is marked and locked.
+        let nameless = Path::new(&base).join(format!(".borgmatic-{unique}"));
         builder
-            .create(&temporary)
-            .map_err(|error| failed(&temporary, error))?;
-        let directory = Self { temporary };
+            .create(&nameless)
+            .map_err(|error| failed(&nameless, error))?;
+        let lock = prepared(&nameless, &temporary).map_err(|error| {
+            let _ = std::fs::remove_dir_all(&nameless);
+            failed(&temporary, error)
+        })?;
+        let directory = Self {
+            temporary,
+            _lock: lock,
+        };
         let inner = directory.path();
         builder
             .create(&inner)
@@ -88,6 +109,35 @@ impl RuntimeDirectory {
     /// The directory itself. Its `/./` lets Borg store contents as `borgmatic/…`.
     pub fn path(&self) -> PathBuf {
         self.temporary.join("./borgmatic")
+    }
+}
+
+/// Marks and locks a new directory, and gives it its name if nothing has it.
+fn prepared(nameless: &Path, name: &Path) -> std::io::Result<OwnedFd> {
+    std::fs::write(nameless.join(MARK), "")?;
+    let lock = OwnedFd::from(std::fs::File::open(nameless)?);
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    let (from, to) = (nameless, name);
+    rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?;
+    Ok(lock)
+}
+
+/// Removes what killed runs left behind, as far as that can be done.
+fn remove_leftovers(base: &Path) {
+    let Ok(entries) = std::fs::read_dir(base) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let ours = entry.file_name().as_bytes().starts_with(b"borgmatic-")
+            && entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && path.join(MARK).exists();
+        let Some(directory) = ours.then(|| std::fs::File::open(&path).ok()).flatten() else {
+            continue;
+        };
+        if rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = std::fs::remove_dir_all(&path);
+        }
     }
 }
 
@@ -148,6 +198,29 @@ mod tests {
         assert_eq!(mode & 0o777, 0o700);
         drop(directory);
         assert!(!base.path().join("borgmatic-x1").exists());
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_and_what_others_use_is_not() {
+        let base = tempfile::tempdir().unwrap();
+        let access = Access {
+            user_runtime_directory: base.path().to_str().map(str::to_owned),
+            ..Access::default()
+        };
+        let used = RuntimeDirectory::create(&access, &|_| None, "used").unwrap();
+        for name in ["borgmatic-killed", "borgmatic-of-borgmatic"] {
+            std::fs::create_dir_all(base.path().join(name).join("borgmatic")).unwrap();
+        }
+        std::fs::write(base.path().join("borgmatic-killed").join(MARK), "").unwrap();
+        let new = RuntimeDirectory::create(&access, &|_| None, "new").unwrap();
+        let names = std::fs::read_dir(base.path()).unwrap();
+        let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(
+            names,
+            ["borgmatic-new", "borgmatic-of-borgmatic", "borgmatic-used"]
+        );
+        drop((used, new));
     }
 
     #[test]

@@ -24,6 +24,10 @@ pub fn plan(flags: &Create, context: &Context<'_>) -> Result<Step, PlanError> {
         task: Task::Create {
             call,
             store_config_files: context.options.sources.store_config_files && !context.dry_run,
+            databases: match context.dry_run {
+                true => Vec::new(),
+                false => context.options.databases.clone(),
+            },
         },
     })
 }

@@ -21,3 +21,4 @@ pub mod recreate;
 pub mod repo_create;
 pub mod repo_info;
 pub mod repo_list;
+pub mod restore;

@@ -1,6 +1,9 @@
 //! The actions of a call, with the flags that are no options of the configuration.
 
 use clap::ArgMatches;
+use fastness_borg::environment::Secret;
+
+use crate::hooks::dump::source::Overrides;
 
 /// One action of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub enum Action {
     Info(Info),
     /// Restore files.
     Extract(Extract),
+    /// Restore databases.
+    Restore(Restore),
     /// List archives.
     RepoList(RepoList),
     /// Tell about repositories.
@@ -329,6 +334,27 @@ pub struct Extract {
     pub strip_components: Option<String>,
 }
 
+/// Flags of `restore`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Restore {
+    /// The archive.
+    pub archive: String,
+    /// Names of databases; none for all.
+    pub data_sources: Vec<String>,
+    /// Only of this kind.
+    pub hook: Option<String>,
+    /// Only dumps with this label.
+    pub original_label: Option<String>,
+    /// Only dumps of this server.
+    pub original_hostname: Option<String>,
+    /// Only dumps of this container.
+    pub original_container: Option<String>,
+    /// Only dumps of this port.
+    pub original_port: Option<String>,
+    /// What goes over the configuration.
+    pub overrides: Overrides,
+}
+
 impl Action {
     /// Its name, as `skip_actions` has it.
     pub fn name(&self) -> &'static str {
@@ -341,6 +367,7 @@ impl Action {
             Self::List(_) => "list",
             Self::Info(_) => "info",
             Self::Extract(_) => "extract",
+            Self::Restore(_) => "restore",
             Self::RepoList(_) => "repo-list",
             Self::RepoInfo { .. } => "repo-info",
             Self::Delete(_) => "delete",
@@ -473,6 +500,24 @@ impl Action {
                 target: read.text("target"),
                 comment: read.text("comment"),
                 timestamp: read.text("timestamp"),
+            }),
+            "restore" => Self::Restore(Restore {
+                archive: read.text("archive").unwrap_or_default(),
+                data_sources: read.texts("data-source"),
+                hook: read.text("hook"),
+                original_label: read.text("original-label"),
+                original_hostname: read.text("original-hostname"),
+                original_container: read.text("original-container"),
+                original_port: read.text("original-port"),
+                overrides: Overrides {
+                    container: read.text("container"),
+                    hostname: read.text("hostname"),
+                    port: read.text("port"),
+                    username: read.text("username"),
+                    password: read.text("password").map(Secret::new),
+                    restore_path: read.text("restore-path"),
+                    schemas: read.texts("schema"),
+                },
             }),
             "break-lock" => Self::BreakLock,
             "key export" => Self::KeyExport(KeyExport {

@@ -301,6 +301,59 @@ static SPLIT: Flag = flag(
 );
 static OPTION: Flag = flag("option", Value("NAME"), "Only this option");
 
+static DATA_SOURCE: Flag = Flag {
+    aliases: &["database"],
+    ..flag(
+        "data-source",
+        Values("NAME"),
+        "Only this database, globs allowed; may repeat",
+    )
+};
+static SCHEMA: Flag = flag(
+    "schema",
+    Values("NAME"),
+    "Only this schema of PostgreSQL, or namespace of MongoDB; may repeat",
+);
+static HOSTNAME: Flag = flag("hostname", Value("HOST"), "The server to restore to");
+static PORT: Flag = flag("port", Value("PORT"), "Its port");
+static CONTAINER: Flag = flag(
+    "container",
+    Value("NAME"),
+    "The container of the server to restore to",
+);
+static USERNAME: Flag = flag("username", Value("NAME"), "The user to restore as");
+static PASSWORD: Flag = flag(
+    "password",
+    Value("PASSWORD"),
+    "The user's password (others can see it here; restore_password is safer)",
+);
+static RESTORE_PATH: Flag = flag(
+    "restore-path",
+    Value("FILE"),
+    "The file to restore an SQLite database to",
+);
+static ORIGINAL_LABEL: Flag = flag(
+    "original-label",
+    Value("LABEL"),
+    "Only dumps with this label",
+);
+static ORIGINAL_HOSTNAME: Flag = flag(
+    "original-hostname",
+    Value("HOST"),
+    "Only dumps of this server",
+);
+static ORIGINAL_CONTAINER: Flag = flag(
+    "original-container",
+    Value("NAME"),
+    "Only dumps of the server in this container",
+);
+static ORIGINAL_PORT: Flag = flag("original-port", Value("PORT"), "Only dumps of this port");
+static HOOK: Flag = flag(
+    "hook",
+    Value("KIND"),
+    "Only this kind of database: postgresql, mariadb, mysql, ...",
+);
+
 /// Flags that go with every action.
 pub static GLOBAL: &[Flag] = &[
     Flag {
@@ -460,6 +513,28 @@ pub static ACTIONS: &[ActionSpec] = &[
         ],
     },
     ActionSpec {
+        name: "restore",
+        aliases: &["-r"],
+        about: "Restore databases from an archive",
+        flags: &[
+            &REPOSITORY,
+            &ARCHIVE,
+            &DATA_SOURCE,
+            &SCHEMA,
+            &HOSTNAME,
+            &PORT,
+            &CONTAINER,
+            &USERNAME,
+            &PASSWORD,
+            &RESTORE_PATH,
+            &ORIGINAL_LABEL,
+            &ORIGINAL_HOSTNAME,
+            &ORIGINAL_CONTAINER,
+            &ORIGINAL_PORT,
+            &HOOK,
+        ],
+    },
+    ActionSpec {
         name: "repo-list",
         aliases: &["rlist"],
         about: "List the archives of repositories",
@@ -616,7 +691,7 @@ pub static ACTIONS: &[ActionSpec] = &[
 ];
 
 /// Actions of borgmatic that come with later work.
-pub const ACTIONS_NOT_YET: &[&str] = &["transfer", "mount", "umount", "restore", "browse"];
+pub const ACTIONS_NOT_YET: &[&str] = &["transfer", "mount", "umount", "browse"];
 
 /// The actions of a call that names none.
 pub const DEFAULT_ACTIONS: [&str; 4] = ["create", "prune", "compact", "check"];

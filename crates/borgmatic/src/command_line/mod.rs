@@ -325,6 +325,9 @@ fn refuse_contradictions(line: &CommandLine, read: &Matches<'_>) -> Result<(), U
     if has("extract") && read.text("archive").is_none() {
         return refuse("extract needs --archive NAME; --archive latest is the newest one");
     }
+    if has("restore") && read.text("archive").is_none() {
+        return refuse("restore needs --archive NAME; --archive latest is the newest one");
+    }
     if has("export-tar") && (read.text("archive").is_none() || read.text("destination").is_none()) {
         return refuse("export-tar needs --archive NAME and --destination FILE (or -)");
     }

@@ -142,6 +142,7 @@ fn help_tells_actions_and_flags() {
       list             List archives, or the files of one
       info             Tell about archives
       extract          Restore files of an archive
+      restore          Restore databases from an archive
       repo-list        List the archives of repositories
       repo-info        Tell about repositories
       delete           Delete archives

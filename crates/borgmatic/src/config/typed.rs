@@ -10,6 +10,8 @@ use fastness_borg::environment::Secret;
 use super::tree::Node;
 use crate::hooks::command::CommandHook;
 use crate::hooks::credential::CredentialSettings;
+use crate::hooks::dump::DATABASES;
+use crate::hooks::dump::source::Source;
 
 /// Everything that decides how one repository is handled. A missing option is `None` (or empty):
 /// nothing is sent to Borg for it.
@@ -39,6 +41,8 @@ pub struct Options {
     pub control: Control,
     /// Commands that run before and after what is done, in the order of the file.
     pub commands: Vec<CommandHook>,
+    /// Databases, in the order of [`DATABASES`].
+    pub databases: Vec<Source>,
 }
 
 /// What is saved, and what not.
@@ -302,6 +306,14 @@ impl Options {
                         .collect()
                 })
                 .unwrap_or_default(),
+            databases: DATABASES
+                .iter()
+                .flat_map(|database| {
+                    let entries = read.get(database.key()).map(Node::elements);
+                    let entries = entries.unwrap_or_default().iter();
+                    entries.map(|entry| Source::read(*database, entry))
+                })
+                .collect(),
         }
     }
 }

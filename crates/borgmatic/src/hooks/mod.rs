@@ -4,4 +4,5 @@
 
 pub mod command;
 pub mod credential;
+pub mod dump;
 pub mod monitoring;

@@ -12,9 +12,10 @@ use std::path::PathBuf;
 
 use crate::actions;
 use crate::command_line::CommandLine;
-use crate::command_line::actions::Action;
+use crate::command_line::actions::{Action, Restore};
 use crate::config::typed::{CheckOptions, Options, SpotLimits};
 use crate::config::{Configuration, Repository};
+use crate::hooks::dump::source::Source;
 use call::{Call, Environment};
 
 /// What is done for one configuration file.
@@ -64,7 +65,11 @@ pub enum Task {
         call: Call,
         /// Whether the configuration files go into it.
         store_config_files: bool,
+        /// Databases whose dumps go into it.
+        databases: Vec<Source>,
     },
+    /// Restore databases.
+    Restore(Box<RestoreTask>),
     /// Make a repository, unless there is one.
     RepoCreate {
         /// Tells whether there is one.
@@ -105,6 +110,25 @@ pub enum Task {
     },
     /// Nothing but this to say.
     Skipped(&'static str),
+}
+
+/// What a restore of databases consists of.
+#[derive(Debug, Clone)]
+pub struct RestoreTask {
+    /// Which databases, and where to.
+    pub flags: Restore,
+    /// The archive, if it is named.
+    pub archive: Option<String>,
+    /// Finds the newest archive.
+    pub latest: Call,
+    /// Lists what the archive holds of databases.
+    pub listing: Call,
+    /// Gives the content of a file, whose path follows.
+    pub content: Call,
+    /// Extracts what is at a path, which follows.
+    pub files: Call,
+    /// Change nothing.
+    pub dry_run: bool,
 }
 
 /// A command about a key.
@@ -271,6 +295,7 @@ fn plan_action(action: &Action, context: &Context<'_>) -> Result<Option<Step>, P
         Action::List(flags) => actions::list::plan(flags, context),
         Action::Info(flags) => actions::info::plan(flags, context),
         Action::Extract(flags) => actions::extract::plan(flags, context)?,
+        Action::Restore(flags) => actions::restore::plan(flags, context),
         Action::RepoList(flags) => actions::repo_list::plan(flags, context),
         Action::RepoInfo { json } => actions::repo_info::plan(*json, context),
         Action::Delete(flags) => actions::delete::plan(flags, context),
@@ -316,6 +341,7 @@ impl Task {
             }
             Self::Key(task) => vec![task.call.clone()],
             Self::Skipped(_) => Vec::new(),
+            Self::Restore(task) => vec![task.latest.clone(), task.listing.clone()],
             Self::RepoCreate { probe, create, .. } => {
                 [probe].into_iter().chain(create).cloned().collect()
             }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use fastness_borg::console::{Output, Streams};
 use fastness_borg::environment::{Environment, Secret};
+use fastness_engine::create::Stream;
 
 use super::external;
 
@@ -30,6 +31,8 @@ pub struct Invocation {
     pub stdout: Box<dyn Write + Send>,
     /// Receives what is said about the work.
     pub stderr: Box<dyn Write + Send>,
+    /// What a new archive gets besides.
+    pub produced: Vec<Stream>,
 }
 
 /// Runs Borg commands.
@@ -76,7 +79,8 @@ impl Borg for InProcess {
         };
         let mut words = vec![OsString::from("borg")];
         words.extend(invocation.arguments.into_iter().map(OsString::from));
-        Ok(fastness_borg::run(&words, streams, &environment).code())
+        let code = fastness_borg::run_with(&words, streams, &environment, invocation.produced);
+        Ok(code.code())
     }
 }
 

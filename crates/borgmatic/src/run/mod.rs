@@ -12,6 +12,7 @@ mod hooked;
 mod logging;
 mod outcome;
 mod report;
+mod restore;
 mod runner;
 mod selection;
 mod sink;

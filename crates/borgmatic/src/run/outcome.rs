@@ -4,6 +4,7 @@ use crate::config::typed::TreatAs;
 use crate::directories::DirectoryError;
 use crate::hooks::command::CommandError;
 use crate::hooks::credential::CredentialError;
+use crate::hooks::dump::DumpError;
 use crate::output::log::{Level, Log};
 use crate::patterns::PatternError;
 use crate::plan::PlanError;
@@ -81,6 +82,12 @@ pub enum RunError {
     /// A credential cannot be loaded.
     #[error(transparent)]
     Credential(#[from] CredentialError),
+    /// Something about databases.
+    #[error(transparent)]
+    Database(#[from] DumpError),
+    /// Databases were not restored, each with the reason.
+    #[error("{}", .0.join("\n"))]
+    Restore(Vec<String>),
     /// The patterns cannot be made.
     #[error(transparent)]
     Patterns(#[from] PatternError),

@@ -3,11 +3,13 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 
 use fastness_borg::environment::Secret;
+use fastness_engine::create::Stream;
 use serde_json::Value;
 
 use crate::hooks::credential::Credentials;
@@ -38,6 +40,15 @@ pub struct Extra<'a> {
     pub variables: &'a [(&'static str, String)],
     /// A flag for results that people are told about (`--json`, `--list`).
     pub report: Option<&'static str>,
+}
+
+/// What is attached to one command.
+#[derive(Default)]
+pub struct Attached {
+    /// Takes its data, instead of the log or the run.
+    pub stdout: Option<Box<dyn Write + Send>>,
+    /// What a new archive gets besides.
+    pub produced: Vec<Stream>,
 }
 
 /// What a command gave.
@@ -86,7 +97,22 @@ impl<'a> Runner<'a> {
         environment: &Environment,
         extra: Extra<'_>,
     ) -> Result<Given, RunError> {
-        let (code, given, last_lines) = self.attempt(call, environment, extra)?;
+        self.run_attached(call, environment, extra, Attached::default())
+    }
+
+    /// As [`Self::run`], with what is attached to the command.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_attached(
+        &self,
+        call: &Call,
+        environment: &Environment,
+        extra: Extra<'_>,
+        attached: Attached,
+    ) -> Result<Given, RunError> {
+        let (code, given, last_lines) =
+            self.attempt_attached(call, environment, extra, attached)?;
         match code {
             128..=255 => Err(RunError::Signal { code }),
             code if self.succeeded(code, call, environment) => Ok(given),
@@ -108,6 +134,16 @@ impl<'a> Runner<'a> {
         environment: &Environment,
         extra: Extra<'_>,
     ) -> Result<(u8, Given, Vec<String>), RunError> {
+        self.attempt_attached(call, environment, extra, Attached::default())
+    }
+
+    fn attempt_attached(
+        &self,
+        call: &Call,
+        environment: &Environment,
+        extra: Extra<'_>,
+        attached: Attached,
+    ) -> Result<(u8, Given, Vec<String>), RunError> {
         let mut arguments = call.resolved(extra.patterns, extra.archive);
         let command = shown(&arguments);
         self.log.record(Level::Debug, &command);
@@ -126,8 +162,9 @@ impl<'a> Runner<'a> {
             variables: self.variables(environment, extra.variables),
             passphrase: self.passphrase(environment, call)?,
             directory: call.directory.clone(),
-            stdout: collector.stdout(),
+            stdout: attached.stdout.unwrap_or_else(|| collector.stdout()),
             stderr: collector.stderr(),
+            produced: attached.produced,
         };
         let code = self.world.borg.run(invocation);
         self.log.progress(None);

@@ -1,10 +1,16 @@
 //! The file that tells Borg what is selected, for as long as a command needs it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fastness_borg::signals::{self, Watch};
+use fastness_engine::create::Stream;
 
 use crate::bootstrap;
 use crate::config::typed::Options;
 use crate::directories::RuntimeDirectory;
+use crate::hooks::dump::source::Source;
+use crate::hooks::dump::{Prepared, Tools, prepare};
 use crate::patterns::{self, Pattern};
 
 use super::outcome::RunError;
@@ -16,6 +22,8 @@ pub struct Selection {
     file: PathBuf,
     /// Its lines.
     pub lines: Vec<String>,
+    /// What is made while the archive is, beside what the lines say.
+    pub produced: Vec<Stream>,
 }
 
 impl Selection {
@@ -28,7 +36,8 @@ impl Selection {
         Self::write(runner, options, |_| Ok(more))
     }
 
-    /// Writes what is configured, and for a new archive the configuration files before it.
+    /// Writes what is configured, and for a new archive the databases and the configuration files
+    /// before it.
     ///
     /// # Errors
     /// When the patterns cannot be made or written.
@@ -36,11 +45,21 @@ impl Selection {
         runner: &Runner<'_>,
         options: &Options,
         config_files: &[PathBuf],
+        databases: &[Source],
     ) -> Result<Self, RunError> {
-        Self::write(runner, options, |directory| match config_files {
-            [] => Ok(Vec::new()),
-            files => bootstrap::store(directory, files).map_err(failed),
-        })
+        let mut produced = Vec::new();
+        let mut selection = Self::write(runner, options, |directory| {
+            let prepared = dumps(runner, options, databases, directory)?;
+            produced = prepared.streams;
+            let roots = prepared.roots.iter().filter_map(|root| root.to_str());
+            let mut patterns: Vec<Pattern> = roots.flat_map(bootstrap::saved).collect();
+            if !config_files.is_empty() {
+                patterns.extend(bootstrap::store(directory, config_files).map_err(failed)?);
+            }
+            Ok(patterns)
+        })?;
+        selection.produced = produced;
+        Ok(selection)
     }
 
     fn write(
@@ -61,6 +80,7 @@ impl Selection {
             _directory: directory,
             file,
             lines,
+            produced: Vec::new(),
         })
     }
 
@@ -68,6 +88,52 @@ impl Selection {
     pub fn file(&self) -> Option<&str> {
         self.file.to_str()
     }
+}
+
+/// Prepares the dumps of databases. A signal meanwhile ends the run in good order.
+fn dumps(
+    runner: &Runner<'_>,
+    options: &Options,
+    databases: &[Source],
+    directory: &Path,
+) -> Result<Prepared, RunError> {
+    if databases.is_empty() {
+        return Ok(Prepared::default());
+    }
+    let watch = Watch::begin();
+    let now = (runner.world.now)().duration_since(std::time::UNIX_EPOCH);
+    let now = now.map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(0));
+    let prepared = with_tools(runner, options, directory, |tools| {
+        prepare(databases, tools, now)
+    });
+    let code = signals::code_of_end();
+    drop(watch);
+    match code {
+        Some(code) => Err(RunError::Signal { code }),
+        None => Ok(prepared?),
+    }
+}
+
+/// Lends what programs of databases are run with.
+pub fn with_tools<T>(
+    runner: &Runner<'_>,
+    options: &Options,
+    runtime: &Path,
+    work: impl FnOnce(&Tools<'_>) -> T,
+) -> T {
+    let (world, settings) = (runner.world, &options.access.credentials);
+    let variable = |name: &str| world.variable(name);
+    let resolve = |value: &str| {
+        let credentials = &runner.credentials;
+        credentials.resolve(value, settings, &world.variables)
+    };
+    work(&Tools {
+        log: &runner.log,
+        resolve: &resolve,
+        environment: &Arc::new(world.variables.clone()),
+        working_directory: &patterns::working_directory(&options.sources, &variable),
+        runtime,
+    })
 }
 
 fn failed(source: std::io::Error) -> RunError {

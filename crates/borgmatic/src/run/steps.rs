@@ -9,6 +9,7 @@ use crate::checks::{self, CheckTimes, Skip};
 use crate::config::Repository;
 use crate::directories::state_directory;
 use crate::hooks::command::Scope;
+use crate::hooks::dump::source::Source;
 use crate::output::log::Level;
 use crate::output::progress::span;
 use crate::patterns;
@@ -19,7 +20,8 @@ use super::estimate::{Count, Sizes, Total};
 use super::hooked::Hooks;
 use super::outcome::RunError;
 use super::report::{self, Report};
-use super::runner::{Extra, Given, Runner, parse_json};
+use super::restore;
+use super::runner::{Attached, Extra, Given, Runner, parse_json};
 use super::selection::Selection;
 use super::spot;
 
@@ -95,7 +97,15 @@ impl Steps<'_> {
             Task::Create {
                 call,
                 store_config_files,
-            } => self.create(call, *store_config_files, plan),
+                databases,
+            } => {
+                let config_files = match store_config_files {
+                    true => self.config_files,
+                    false => &[],
+                };
+                self.create(call, config_files, databases, plan)
+            }
+            Task::Restore(task) => restore::run(self.runner, task, plan),
             Task::RepoCreate {
                 probe,
                 encryption,
@@ -151,33 +161,20 @@ impl Steps<'_> {
 
     /// The name of the newest archive.
     fn latest(&self, call: &Call, environment: &Environment) -> Result<String, RunError> {
-        let value = self.runner.query(call, environment)?;
-        let name = value
-            .get("archives")
-            .and_then(Value::as_array)
-            .and_then(|archives| archives.last())
-            .and_then(|archive| archive.get("name"))
-            .and_then(Value::as_str)
-            .ok_or(RunError::NoArchives)?;
-        self.runner
-            .log
-            .record(Level::Debug, &format!("Latest archive is {name}"));
-        Ok(name.to_owned())
+        latest(self.runner, call, environment)
     }
 
     fn create(
         &mut self,
         call: &Call,
-        store_config_files: bool,
+        config_files: &[PathBuf],
+        databases: &[Source],
         plan: &RepositoryPlan,
     ) -> Result<String, RunError> {
         let options = &plan.repository.options;
         let variable = |name: &str| self.runner.world.variable(name);
-        let config_files = match store_config_files {
-            true => self.config_files,
-            false => &[],
-        };
-        let selection = Selection::of_archive(self.runner, options, config_files)?;
+        let mut selection = Selection::of_archive(self.runner, options, config_files, databases)?;
+        let produced = std::mem::take(&mut selection.produced);
         let lines = &selection.lines;
         for line in lines {
             self.runner
@@ -197,7 +194,14 @@ impl Steps<'_> {
             report: self.report_flag(call, "--json"),
             ..Extra::default()
         };
-        let given = self.runner.run(call, &plan.environment, extra)?;
+        let attached = Attached {
+            produced,
+            ..Attached::default()
+        };
+        let environment = &plan.environment;
+        let given = self
+            .runner
+            .run_attached(call, environment, extra, attached)?;
         self.keep_result(call, &given, &plan.repository)?;
         let told = match extra.report {
             Some(_) => parse_json(&given.data).unwrap_or_default(),
@@ -468,6 +472,29 @@ impl Steps<'_> {
         self.runner.run(&extract, environment, extra)?;
         Ok(())
     }
+}
+
+/// The name of the newest archive.
+///
+/// # Errors
+/// When there is none, or it cannot be asked for.
+pub fn latest(
+    runner: &Runner<'_>,
+    call: &Call,
+    environment: &Environment,
+) -> Result<String, RunError> {
+    let value = runner.query(call, environment)?;
+    let name = value
+        .get("archives")
+        .and_then(Value::as_array)
+        .and_then(|archives| archives.last())
+        .and_then(|archive| archive.get("name"))
+        .and_then(Value::as_str)
+        .ok_or(RunError::NoArchives)?;
+    runner
+        .log
+        .record(Level::Debug, &format!("Latest archive is {name}"));
+    Ok(name.to_owned())
 }
 
 fn skipping(name: &str, skip: &Skip) -> String {

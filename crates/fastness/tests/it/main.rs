@@ -23,6 +23,8 @@ mod commands;
 mod crash;
 mod create;
 mod damage;
+mod databases;
+mod databases_failures;
 mod extract;
 mod golden;
 mod hostile;
