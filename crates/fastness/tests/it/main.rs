@@ -16,6 +16,7 @@ mod borgmatic;
 mod borgmatic_actions;
 mod borgmatic_config;
 mod borgmatic_credentials;
+mod borgmatic_drives;
 mod borgmatic_logging;
 mod borgmatic_monitoring;
 mod borgmatic_remote;
