@@ -5,6 +5,7 @@
 //! several links.
 
 mod manual;
+mod selfcheck;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -50,9 +51,11 @@ fn borgfs(command_line: &[OsString]) -> ExitCode {
 /// does what configuration files say.
 fn fastness(command_line: &[OsString]) -> ExitCode {
     let arguments = command_line.get(1..).unwrap_or_default();
+    let rest = arguments.get(1..).unwrap_or_default();
     match arguments.first().and_then(|argument| argument.to_str()) {
         Some("borg") => borg(arguments),
         Some("completions" | "man") => ended(manual::run(arguments)),
+        Some("selfcheck") => ended(selfcheck::run(rest)),
         Some("-V" | "--version") => print(&format!(
             "fastness {} (borg {BORG_VERSION})\n",
             env!("CARGO_PKG_VERSION")

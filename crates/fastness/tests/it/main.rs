@@ -37,6 +37,7 @@ mod parity;
 mod recreate;
 mod remote;
 mod remote_link;
+mod selfcheck;
 mod serve;
 mod serve_hostile;
 mod signals;
