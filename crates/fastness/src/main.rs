@@ -16,6 +16,15 @@ use fastness_borg::BORG_VERSION;
 use fastness_borg::console::Streams;
 use fastness_borg::environment::Environment;
 
+/// What there is besides the actions of configurations.
+const BESIDES: &str = "
+Besides:
+  borg             Borg's command line; the program is the same when it is called borg
+  selfcheck        Prove that this program and an installed Borg read each other
+  completions      Print completions of Borg's command line for bash, zsh or fish
+  man              Write manual pages of Borg's command line to a directory
+";
+
 fn main() -> ExitCode {
     fastness_sys::memory::return_large_blocks();
     // A core dump would hold keys.
@@ -60,6 +69,11 @@ fn fastness(command_line: &[OsString]) -> ExitCode {
             "fastness {} (borg {BORG_VERSION})\n",
             env!("CARGO_PKG_VERSION")
         )),
+        Some("-h" | "--help") => {
+            let code = configured("fastness", command_line);
+            print(BESIDES);
+            code
+        }
         _ => configured("fastness", command_line),
     }
 }

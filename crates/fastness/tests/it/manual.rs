@@ -110,3 +110,21 @@ fn manual_pages_are_read_without_a_warning() {
         "{text}"
     );
 }
+
+#[test]
+fn the_help_of_fastness_names_all_that_its_first_word_may_be() {
+    let text = String::from_utf8(fastness(&["--help"]).stdout).unwrap();
+    for word in [
+        "create",
+        "restore",
+        "borg",
+        "selfcheck",
+        "completions",
+        "man",
+    ] {
+        let line = text
+            .lines()
+            .find(|line| line.trim_start().starts_with(&format!("{word} ")));
+        assert!(line.is_some(), "{word} is not in:\n{text}");
+    }
+}
