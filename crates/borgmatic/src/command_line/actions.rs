@@ -3,6 +3,7 @@
 use clap::ArgMatches;
 use fastness_borg::environment::Secret;
 
+use super::matches::Matches;
 use crate::hooks::dump::source::Overrides;
 
 /// One action of a call.
@@ -270,6 +271,17 @@ pub struct ArchiveChoice {
     pub last: Option<String>,
 }
 
+impl ArchiveChoice {
+    fn read(read: &Matches<'_>) -> Self {
+        Self {
+            prefix: read.text("prefix"),
+            sort_by: read.text("sort-by"),
+            first: read.text("first"),
+            last: read.text("last"),
+        }
+    }
+}
+
 /// Flags of `list`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct List {
@@ -403,7 +415,7 @@ impl Action {
 
     /// Reads an action's flags.
     pub(super) fn read(name: &str, matches: &ArgMatches) -> Option<Self> {
-        let read = Matches(matches);
+        let read = &Matches(matches);
         Some(match name {
             "repo-create" => Self::RepoCreate(RepoCreate {
                 encryption: read.text("encryption"),
@@ -430,7 +442,7 @@ impl Action {
                 short: read.given("short"),
                 format: read.text("format"),
                 json: read.given("json"),
-                choice: read.choice(),
+                choice: ArchiveChoice::read(read),
                 exclude: read.text("exclude"),
                 exclude_from: read.text("exclude-from"),
                 pattern: read.text("pattern"),
@@ -439,7 +451,7 @@ impl Action {
             "info" => Self::Info(Info {
                 archive: read.text("archive"),
                 json: read.given("json"),
-                choice: read.choice(),
+                choice: ArchiveChoice::read(read),
             }),
             "extract" => Self::Extract(Extract {
                 archive: read.text("archive").unwrap_or_default(),
@@ -451,14 +463,14 @@ impl Action {
                 short: read.given("short"),
                 format: read.text("format"),
                 json: read.given("json"),
-                choice: read.choice(),
+                choice: ArchiveChoice::read(read),
             }),
             "repo-info" => Self::RepoInfo {
                 json: read.given("json"),
             },
             "config show" | "config validate" | "config generate" | "config schema"
-            | "config bootstrap" => Self::read_config(name, &read)?,
-            name => Self::read_rare(name, &read)?,
+            | "config bootstrap" => Self::read_config(name, read)?,
+            name => Self::read_rare(name, read)?,
         })
     }
 
@@ -468,7 +480,7 @@ impl Action {
             "delete" => Self::Delete(Delete {
                 archive: read.text("archive"),
                 match_archives: read.text("match-archives"),
-                choice: read.choice(),
+                choice: ArchiveChoice::read(read),
                 force: read.count("force"),
                 cache_only: read.given("cache-only"),
                 keep_security_info: read.given("keep-security-info"),
@@ -563,41 +575,5 @@ impl Action {
             "config schema" => Self::ConfigSchema,
             _ => return None,
         })
-    }
-}
-
-/// The parsed flags, asked by name.
-pub(super) struct Matches<'a>(pub &'a ArgMatches);
-
-impl Matches<'_> {
-    pub(super) fn text(&self, name: &str) -> Option<String> {
-        self.0.try_get_one::<String>(name).ok()?.cloned()
-    }
-
-    pub(super) fn texts(&self, name: &str) -> Vec<String> {
-        match self.0.try_get_many::<String>(name) {
-            Ok(Some(values)) => values.cloned().collect(),
-            _ => Vec::new(),
-        }
-    }
-
-    pub(super) fn given(&self, name: &str) -> bool {
-        matches!(self.0.try_get_one::<bool>(name), Ok(Some(true)))
-    }
-
-    fn count(&self, name: &str) -> u8 {
-        match self.0.try_get_one::<u8>(name) {
-            Ok(Some(count)) => *count,
-            _ => 0,
-        }
-    }
-
-    fn choice(&self) -> ArchiveChoice {
-        ArchiveChoice {
-            prefix: self.text("prefix"),
-            sort_by: self.text("sort-by"),
-            first: self.text("first"),
-            last: self.text("last"),
-        }
     }
 }

@@ -6,15 +6,19 @@
 
 pub mod actions;
 pub mod flags;
+mod matches;
 mod parser;
+pub mod specs;
 
 use std::path::PathBuf;
 
 use crate::config::error::closest;
 use crate::config::settings::{OptionFlag, Setting};
-use actions::{Action, Matches};
-use flags::{ACTIONS, ACTIONS_NOT_YET, ActionSpec, DEFAULT_ACTIONS, Flag, GLOBAL};
+use actions::Action;
+use flags::{Flag, GLOBAL};
+use matches::Matches;
 use parser::{command, help};
+use specs::{ACTIONS, ACTIONS_NOT_YET, ActionSpec, DEFAULT_ACTIONS};
 
 /// The version of borgmatic whose behaviour this is.
 pub const BORGMATIC_VERSION: &str = "2.1.10";
@@ -77,7 +81,7 @@ pub fn parse(program: &str, words: &[String]) -> Result<Parsed, UsageError> {
         true => split.actions,
         false => DEFAULT_ACTIONS
             .iter()
-            .filter_map(|name| flags::action(name))
+            .filter_map(|name| specs::action(name))
             .collect(),
     };
     let (flags, settings) = take_option_flags(split.flags, &specs)?;
@@ -138,13 +142,13 @@ fn split_actions(words: &[String]) -> Result<Split, UsageError> {
             "borg" => {
                 // Everything behind it is Borg's.
                 split.borg = words.by_ref().cloned().collect();
-                flags::action(word)
+                specs::action(word)
             }
             "config" | "key" => {
                 let sub = words.next().map(String::as_str).unwrap_or_default();
                 Some(sub_action(word, sub)?)
             }
-            word => flags::action(word),
+            word => specs::action(word),
         };
         match action {
             Some(spec) if split.actions.iter().any(|known| known.name == spec.name) => {}
@@ -180,7 +184,7 @@ fn unknown_action(word: &str) -> UsageError {
 /// Finds an action of two words.
 fn sub_action(word: &str, sub: &str) -> Result<&'static ActionSpec, UsageError> {
     let name = format!("{word} {sub}");
-    flags::action(&name).ok_or_else(|| {
+    specs::action(&name).ok_or_else(|| {
         let begin = format!("{word} ");
         let known = ACTIONS
             .iter()

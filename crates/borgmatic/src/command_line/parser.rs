@@ -2,7 +2,8 @@
 
 use clap::{Arg, ArgAction, Command};
 
-use super::flags::{ACTIONS, ActionSpec, Flag, GLOBAL, Takes};
+use super::flags::{Flag, GLOBAL, Takes};
+use super::specs::{ACTIONS, ActionSpec};
 
 /// The parser for the flags of some actions.
 pub(super) fn command(program: &str, specs: &[&'static ActionSpec]) -> Command {
