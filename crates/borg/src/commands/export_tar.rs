@@ -10,7 +10,7 @@ use crate::access::Opened;
 use crate::commands::{Action, Outputs};
 use crate::context::{Context, Wanted};
 use crate::error::CommandError;
-use crate::options::{CommonOptions, ExcludeOptions};
+use crate::options::{CommonOptions, ExcludeOptions, StripOptions};
 use crate::signals::Watch;
 use crate::tar_stream::{self, Direction, TarOutput};
 
@@ -46,14 +46,9 @@ pub struct ExportTar {
     /// What to leave out.
     #[command(flatten)]
     exclude: ExcludeOptions,
-    /// Cut off the first NUMBER parts of each path; shorter paths are left out
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        default_value_t = 0,
-        help_heading = "Include/Exclude options"
-    )]
-    strip_components: usize,
+    /// What is cut off paths.
+    #[command(flatten)]
+    strip: StripOptions,
     /// Options of all commands.
     #[command(flatten)]
     common: CommonOptions,
@@ -76,7 +71,7 @@ impl Action for ExportTar {
         let name = location.archive.clone().unwrap_or_default();
         let options = ExportOptions {
             patterns: self.exclude.matcher(&self.paths)?,
-            strip_components: self.strip_components,
+            strip_components: self.strip.components(),
             list: self.list,
             progress: self.common.progress,
             part_files: self.common.consider_part_files,

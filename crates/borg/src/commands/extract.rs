@@ -11,7 +11,7 @@ use crate::access::Opened;
 use crate::commands::{Action, Outputs};
 use crate::context::{Context, Wanted};
 use crate::error::CommandError;
-use crate::options::{CommonOptions, ExcludeOptions};
+use crate::options::{CommonOptions, ExcludeOptions, StripOptions};
 use crate::signals::Watch;
 
 /// Extract the contents of an archive
@@ -57,14 +57,9 @@ pub struct Extract {
     /// What to leave out.
     #[command(flatten)]
     exclude: ExcludeOptions,
-    /// Cut off the first NUMBER parts of each path; shorter paths are left out
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        default_value_t = 0,
-        help_heading = "Include/Exclude options"
-    )]
-    strip_components: usize,
+    /// What is cut off paths.
+    #[command(flatten)]
+    strip: StripOptions,
     /// Options of all commands.
     #[command(flatten)]
     common: CommonOptions,
@@ -101,7 +96,7 @@ impl Extract {
     fn options(&self, context: &Context<'_>) -> Result<ExtractOptions, CommandError> {
         Ok(ExtractOptions {
             patterns: self.exclude.matcher(&self.paths)?,
-            strip_components: self.strip_components,
+            strip_components: self.strip.components(),
             attributes: AttributeOptions {
                 numeric_ids: self.numeric_ids,
                 no_flags: self.noflags,

@@ -16,7 +16,7 @@ use crate::context::{Context, Wanted};
 use crate::error::CommandError;
 use crate::mount::options::MountOptions;
 use crate::mount::{runtime_error, serve};
-use crate::options::{ArchiveFilter, CommonOptions, ExcludeOptions, only_one};
+use crate::options::{ArchiveFilter, CommonOptions, ExcludeOptions, StripOptions, only_one};
 use crate::signals::Watch;
 use crate::world;
 
@@ -83,14 +83,9 @@ pub struct Mount {
     /// What to leave out.
     #[command(flatten)]
     exclude: ExcludeOptions,
-    /// Cut off the first NUMBER parts of each path; shorter paths are left out
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        default_value_t = 0,
-        help_heading = "Include/Exclude options"
-    )]
-    strip_components: usize,
+    /// What is cut off paths.
+    #[command(flatten)]
+    strip: StripOptions,
     /// Options of all commands.
     #[command(flatten)]
     common: CommonOptions,
@@ -199,7 +194,7 @@ impl Mount {
         };
         Ok(VfsOptions {
             patterns: self.exclude.matcher(&self.paths)?,
-            strip_components: self.strip_components,
+            strip_components: self.strip.components(),
             part_files: self.common.consider_part_files,
             versions: options.versions,
             allow_damaged_files: options.allow_damaged_files,

@@ -117,3 +117,22 @@ pub struct TagOptions {
     #[arg(long)]
     pub keep_exclude_tags: bool,
 }
+/// What is cut off the paths of an archive.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct StripOptions {
+    /// Cut off the first NUMBER parts of each path; shorter paths are left out
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 0,
+        help_heading = "Include/Exclude options"
+    )]
+    strip_components: usize,
+}
+
+impl StripOptions {
+    /// The number of parts.
+    pub fn components(&self) -> usize {
+        self.strip_components
+    }
+}

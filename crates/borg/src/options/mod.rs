@@ -11,7 +11,7 @@ pub mod values;
 
 pub use arguments::{Invocation, understand};
 pub use common::CommonOptions;
-pub use exclude::{ExcludeOptions, PatternOption, TagOptions};
+pub use exclude::{ExcludeOptions, PatternOption, StripOptions, TagOptions};
 pub use filter::{ArchiveFilter, NameFilter};
 
 use crate::error::CommandError;
