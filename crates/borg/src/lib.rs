@@ -24,6 +24,7 @@ pub mod output;
 pub mod passphrase;
 pub mod person;
 pub mod placeholder;
+pub mod profile;
 pub mod remote;
 pub mod reporter;
 pub mod selection;
@@ -49,10 +50,11 @@ use environment::Environment;
 use error::{CommandError, with_causes};
 use exit_code::{Class, ExitCode};
 use jiff::Timestamp;
-use options::Invocation;
 use options::arguments::deprecations;
+use options::{CommonOptions, Invocation};
 use output::log::{Log, LogSettings};
 use person::Person;
+use profile::Profile;
 use reporter::Reporter;
 
 /// The version of Borg whose behaviour this is; other programs compare it.
@@ -243,12 +245,6 @@ fn prepare(
             "Not allowed to bypass locking mechanism for chosen command",
         ));
     }
-    if action.common().debug_profile.is_some() {
-        return Err(CommandError::usage(
-            "argument --debug-profile: there is no Python here whose calls could be profiled; \
-             profile this program with the tools of the system, such as perf.",
-        ));
-    }
     for text in action.texts_with_placeholders() {
         if text.contains(['{', '}']) {
             *text = context::placeholders(environment, Timestamp::now())?.replace(text)?;
@@ -267,35 +263,15 @@ fn carry_out(
     produced: Vec<Stream>,
 ) -> ExitCode {
     let common = action.common().clone();
-    let outputs = action.outputs();
     fastness_sys::process::set_umask(common.umask);
     signals::listen_to_questions();
-    let settings = LogSettings {
-        level: common.level(),
-        json: common.log_json,
-        marked: action.is_server(),
-        topics: common.topics(),
-        list: outputs.list,
-        stats: outputs.stats,
-        progress: common.progress || action.is_server(),
-        columns: streams.stderr_columns,
-    };
-    let log = Log::new(settings, streams.stderr, world::seconds_since_1970);
+    let log = Log::new(
+        log_settings(action.as_ref(), streams.stderr_columns),
+        streams.stderr,
+        world::seconds_since_1970,
+    );
     let reporter = Arc::new(Reporter::new(log, environment.scheme, common.units()));
-    for warning in warnings {
-        reporter
-            .log()
-            .log(Level::Warning, "borg.archiver", warning, None);
-    }
-    if let Some(warning) = without_effect(environment) {
-        reporter
-            .log()
-            .log(Level::Warning, "borg.logger", &warning, None);
-    }
-    if common.show_version {
-        let version = format!("borgbackup version {BORG_VERSION}");
-        reporter.log().info("borg.output.show-version", version);
-    }
+    tell_first(&reporter, warnings, &common, environment);
     let mut starting = None;
     if action.goes_to_background() {
         match daemon::fork() {
@@ -321,12 +297,7 @@ fn carry_out(
         starting,
         produced,
     };
-    let result = action.run(&mut context).and_then(|()| {
-        context
-            .stdout
-            .flush()
-            .map_err(|error| context::stdout_failed(&error))
-    });
+    let result = perform(action, &mut context);
     let result = result.map_err(|error| signals::cause_of_end().unwrap_or(error));
     if let Err(error) = &result {
         report(entry, error, &reporter);
@@ -341,6 +312,65 @@ fn carry_out(
         std::process::exit(code.code().into());
     }
     code
+}
+
+fn log_settings(action: &dyn Action, columns: Option<usize>) -> LogSettings {
+    let common = action.common();
+    let outputs = action.outputs();
+    LogSettings {
+        level: common.level(),
+        json: common.log_json,
+        marked: action.is_server(),
+        topics: common.topics(),
+        list: outputs.list,
+        stats: outputs.stats,
+        progress: common.progress || action.is_server(),
+        columns,
+    }
+}
+
+/// Tells what is to be known before the command begins.
+fn tell_first(
+    reporter: &Reporter,
+    warnings: &[String],
+    common: &CommonOptions,
+    environment: &Environment,
+) {
+    for warning in warnings {
+        reporter
+            .log()
+            .log(Level::Warning, "borg.archiver", warning, None);
+    }
+    if let Some(warning) = without_effect(environment) {
+        reporter
+            .log()
+            .log(Level::Warning, "borg.logger", &warning, None);
+    }
+    if common.show_version {
+        let version = format!("borgbackup version {BORG_VERSION}");
+        reporter.log().info("borg.output.show-version", version);
+    }
+}
+
+/// Runs the command, recording what it does when that is wanted.
+fn perform(action: Box<dyn Action>, context: &mut Context<'_>) -> Result<(), CommandError> {
+    let profile = match context.common.debug_profile.clone() {
+        Some(path) => Some(Profile::begin(&context.directory.join(path))?),
+        None => None,
+    };
+    let result = {
+        let _stage = tracing::trace_span!("command").entered();
+        action.run(context)
+    };
+    let result = result.and_then(|()| {
+        context
+            .stdout
+            .flush()
+            .map_err(|error| context::stdout_failed(&error))
+    });
+    // A profile of a command that failed tells something, too.
+    let profiled = profile.map_or(Ok(()), Profile::finish);
+    result.and(profiled)
 }
 
 /// Ends the part of a command that waits for the one in the background to be ready.

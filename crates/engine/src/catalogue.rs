@@ -73,6 +73,7 @@ impl Catalogue {
         requirement: Requirement,
         monitor: &dyn Monitor,
     ) -> Result<Self, EngineError> {
+        let _stage = tracing::trace_span!("open_manifest").entered();
         let mut data = Vec::new();
         open_object(&crypto, &ChunkId::MANIFEST, stored, &mut data)?;
         let authenticity = verify_manifest(&crypto, &data, requirement, monitor)?;
@@ -109,6 +110,7 @@ impl Catalogue {
         world: World<'_>,
         compression: &CompressionSpec,
     ) -> Result<(), EngineError> {
+        let _stage = tracing::trace_span!("write_manifest").entered();
         if self.crypto.tam_required() {
             let required = Value::Bool(true);
             self.manifest

@@ -87,6 +87,7 @@ pub fn open_object(
     stored: &[u8],
     data: &mut Vec<u8>,
 ) -> Result<(), ObjectError> {
+    let _stage = tracing::trace_span!("open_object").entered();
     let payload = crypto
         .open(stored)
         .map_err(|source| ObjectError::Envelope { id: *id, source })?;

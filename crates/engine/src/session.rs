@@ -60,6 +60,7 @@ impl Session {
         repository: Box<dyn Repository>,
         opening: &Opening<'_>,
     ) -> Result<Self, EngineError> {
+        let _stage = tracing::trace_span!("open_session").entered();
         let (catalogue, logically_encrypted) = open_catalogue(repository.as_ref(), opening)?;
         let session = Self {
             repository,

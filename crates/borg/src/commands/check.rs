@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use fastness_engine::check::{CheckContext, CheckOptions, SortKey, Verdict, check};
+use fastness_engine::event::Level;
 use fastness_engine::parallel::cores;
 use fastness_engine::security::WrongTag;
 use fastness_engine::select::archive_glob::ArchiveGlob;
@@ -35,7 +36,7 @@ pub struct Check {
     #[arg(value_name = "REPOSITORY_OR_ARCHIVE")]
     pub location: Option<OsString>,
     /// Check only the repository
-    #[arg(long, conflicts_with = "archives_only")]
+    #[arg(long)]
     pub repository_only: bool,
     /// Check only the archives
     #[arg(long)]
@@ -127,6 +128,12 @@ impl Check {
     ) -> Result<(), CommandError> {
         self.ask(context)?;
         self.refuse_contradictions()?;
+        if self.repository_only && self.archives_only {
+            // Borg does nothing then, either, and does not say so.
+            let nothing = "--repository-only together with --archives-only: nothing was checked.";
+            let log = context.reporter.log();
+            log.log(Level::Warning, "borg.archiver", nothing, None);
+        }
         let problems = || context.reporter.raise(ExitCode::WARNING);
         if !self.archives_only && !repository.check(&self.segment_options())? {
             problems();

@@ -5,6 +5,7 @@ pub mod dump;
 pub mod hints;
 pub mod info;
 pub mod objects;
+pub mod profile;
 pub mod scan;
 
 use std::ffi::OsStr;

@@ -201,6 +201,7 @@ pub static COMMANDS: &[Entry] = &[
     Entry::new::<compact::Compact>(&["compact"]),
     Entry::new::<config::Config>(&["config"]),
     Entry::new::<create::Create>(&["create"]),
+    Entry::new::<debug::profile::ConvertProfile>(&["debug", "convert-profile"]),
     Entry::new::<debug::objects::DeleteObj>(&["debug", "delete-obj"]),
     Entry::new::<debug::archives::DumpArchive>(&["debug", "dump-archive"]),
     Entry::new::<debug::archives::DumpArchiveItems>(&["debug", "dump-archive-items"]),

@@ -82,8 +82,8 @@ pub struct CommonOptions {
     /// Treat parts of files, left by interrupted runs of old versions, like files
     #[arg(long)]
     pub consider_part_files: bool,
-    /// Refused: Borg writes a profile of its Python code into FILE
-    #[arg(long, value_name = "FILE", hide = true)]
+    /// Write into FILE how long each stage of the work took; for Python's tools when it ends in .pyprof
+    #[arg(long, value_name = "FILE")]
     pub debug_profile: Option<PathBuf>,
     /// Reach the server with this command in place of ssh
     #[arg(long, value_name = "CMD")]

@@ -55,6 +55,7 @@ pub fn delete_archives(
     begin: &mut dyn FnMut(usize),
     monitor: &dyn Monitor,
 ) -> Result<Deleted, EngineError> {
+    let _stage = tracing::trace_span!("delete_archives").entered();
     let mut begun = 0;
     let mut begin = |index: usize| {
         while begun <= index && begun < names.len() {

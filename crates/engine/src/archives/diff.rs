@@ -100,6 +100,7 @@ impl Comparison<'_> {
     /// # Errors
     /// When an item stream or a content is damaged or cannot be read; what `visit` gives.
     pub fn run(&self, visit: Visit<'_>) -> Result<(), EngineError> {
+        let _stage = tracing::trace_span!("diff").entered();
         std::thread::scope(|scope| {
             let streams = self.archives.map(|(archive, ids)| {
                 let (outbox, inbox) = bounded(AHEAD);

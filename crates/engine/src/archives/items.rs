@@ -46,6 +46,7 @@ impl ItemSource<'_> {
         &self,
         mut visit: impl FnMut(&ItemRef<'_>) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
+        let _stage = tracing::trace_span!("read_items").entered();
         let mut decoder = ItemDecoder::new();
         self.for_each_chunk(|data| {
             decoder.feed(data);

@@ -299,6 +299,7 @@ impl ChunkTable {
     /// Loads the table that was saved for this repository, whatever its manifest was. One that
     /// cannot be read is none.
     pub fn load_saved(path: &Path, repository: &RepositoryId) -> Option<SavedTable> {
+        let _stage = tracing::trace_span!("load_chunk_table").entered();
         let (file, header) = Self::open(path, repository)?;
         Some(SavedTable {
             table: Self::load_rest(file, &header)?,
@@ -367,6 +368,7 @@ impl ChunkTable {
         repository: &RepositoryId,
         manifest: &ChunkId,
     ) -> io::Result<()> {
+        let _stage = tracing::trace_span!("save_chunk_table").entered();
         let mut file = Replacement::create(path)?;
         let mut hasher = XxHash64::with_seed(0);
         let mut put = |bytes: &[u8]| {

@@ -72,6 +72,7 @@ pub fn rebuild(
     threads: usize,
     progress: &mut dyn FnMut(usize),
 ) -> Result<ChunkTable, SyncError> {
+    let _stage = tracing::trace_span!("count_all_chunks").entered();
     let mut table = ChunkTable::new();
     // Growing is cheap but not free; most objects are chunks that archives refer to.
     table.reserve(repository.len().unwrap_or_default());

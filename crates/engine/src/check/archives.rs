@@ -258,6 +258,7 @@ impl Checker<'_> {
         nonces: &NonceAllocator,
         known: &mut Known,
     ) -> Result<(), EngineError> {
+        let _stage = tracing::trace_span!("check_archive").entered();
         let kept = if self.pass_quickly(&archive.metadata.items, manifest, known)? {
             None
         } else {

@@ -126,6 +126,7 @@ pub fn check(
     options: &CheckOptions,
     context: &CheckContext<'_>,
 ) -> Result<Verdict, EngineError> {
+    let _stage = tracing::trace_span!("check").entered();
     let result = check_archives(repository, options, context);
     if result.is_err() {
         // The error that matters is the one before.

@@ -11,6 +11,7 @@ use crate::error::EngineError;
 impl Checker<'_> {
     /// Looks for orphans and deletes what is not needed any more.
     pub(super) fn check_orphans(&mut self) -> Result<(), EngineError> {
+        let _stage = tracing::trace_span!("check_orphans").entered();
         if !self.options.all_archives() {
             self.info("Orphaned objects check skipped (needs all archives checked).");
             return Ok(());

@@ -24,6 +24,7 @@ type Archives = BTreeMap<Vec<u8>, ArchiveEntry>;
 impl Checker<'_> {
     /// Makes a manifest of all archives that are found.
     pub(super) fn rebuild_manifest(&mut self) -> Result<Catalogue, EngineError> {
+        let _stage = tracing::trace_span!("rebuild_manifest").entered();
         self.info("Rebuilding missing manifest, this might take some time...");
         let monitor = self.context.keys.monitor;
         let total = self.inventory.len() as u64;

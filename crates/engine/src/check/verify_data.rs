@@ -197,6 +197,7 @@ impl<R, F: Fn(&ChunkId, &[u8]) -> R> Inspector<'_, R, F> {
 impl Checker<'_> {
     /// Verifies every object; with a repair deletes those that are damaged.
     pub(super) fn verify_data(&mut self) -> Result<(), EngineError> {
+        let _stage = tracing::trace_span!("verify_data").entered();
         self.info("Starting cryptographic data integrity verification...");
         let monitor = self.context.keys.monitor;
         let total = self.inventory.len();

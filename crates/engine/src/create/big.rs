@@ -229,6 +229,7 @@ pub(super) fn read_big<'env>(
     lister: &Lister<'_>,
     open: OpenFile,
 ) -> Result<Outcome, EngineError> {
+    let _stage = tracing::trace_span!("read_big_file").entered();
     let mut stored = Vec::new();
     let store = |crew: &Crew<'env>, bench: &mut Bench<'env>, cut: &mut Cut, chunks: Vec<_>| {
         let chunks: Vec<&[u8]> = (chunks.into_iter())

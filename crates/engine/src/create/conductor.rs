@@ -149,6 +149,7 @@ impl<'w, 'env> Conductor<'w, 'env> {
     /// # Errors
     /// When the operation failed; problems of single files only warn.
     pub fn walk_all(&mut self) -> Result<(), EngineError> {
+        let _stage = tracing::trace_span!("walk").entered();
         let options = self.lister.options;
         let mut streams = options.streams.iter().enumerate().peekable();
         for place in 0..=options.roots.len() {
@@ -216,6 +217,7 @@ impl<'w, 'env> Conductor<'w, 'env> {
     /// # Errors
     /// When the operation failed.
     pub fn finish(mut self) -> Result<Pending<'env>, EngineError> {
+        let _stage = tracing::trace_span!("wait_for_content").entered();
         self.send_batch();
         self.settle(0)?;
         Ok(self.pending)

@@ -153,6 +153,7 @@ impl Post {
 
     /// Appends what arrives to the repository; an empty parcel ends it.
     fn deliver(&self, repository: &Writable<'_>) {
+        let _stage = tracing::trace_span!("store").entered();
         for objects in &self.receiver {
             if objects.is_empty() {
                 return;

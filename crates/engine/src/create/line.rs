@@ -205,6 +205,7 @@ impl<'env> Line<'env> {
         store: &Store<'env>,
         compressor: &mut Compressor,
     ) -> Result<bool, EngineError> {
+        let _stage = tracing::trace_span!("compress_big_chunk").entered();
         let Some((piece, data)) = self.next_to_compress() else {
             return Ok(false);
         };
@@ -230,6 +231,7 @@ impl<'env> Line<'env> {
     /// # Errors
     /// As [`Line::work`].
     pub fn step(&self, store: &Store<'env>) -> Result<bool, EngineError> {
+        let _stage = tracing::trace_span!("hash_big_chunks").entered();
         for belt in &self.belts {
             let Some(mut belt) = try_lock(belt) else {
                 continue;

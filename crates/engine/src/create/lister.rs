@@ -99,6 +99,7 @@ impl<'a> Lister<'a> {
     /// # Errors
     /// When it cannot be opened, or is something else by now.
     pub fn open(&self, request: &OpenRequest) -> Result<Opened, SourceError> {
+        let _stage = tracing::trace_span!("open_directory").entered();
         let parent = &request.parent;
         let path = parent.path_of(request.index);
         let fd = directory::open_directory(parent.at(), parent.name(request.index))
@@ -168,6 +169,7 @@ impl<'a> Lister<'a> {
 
     /// Looks at some of the entries of a directory.
     pub fn look_at(&self, directory: &Arc<Directory>, names: Range<usize>) -> Run {
+        let _stage = tracing::trace_span!("look_at_entries").entered();
         let mut run = Run {
             entries: Vec::with_capacity(names.len()),
             ..Run::default()

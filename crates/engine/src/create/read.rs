@@ -160,6 +160,7 @@ pub fn read_batch<'env>(
     files: Vec<FileToRead>,
     receiver: impl FnOnce(Vec<ReadFile>) + Send + 'env,
 ) -> Result<(), EngineError> {
+    let _stage = tracing::trace_span!("read_files").entered();
     let taken = crew.take_slab(bench);
     let mut bytes = taken.ok_or(EngineError::Abandoned)?;
     let sizes = files.iter().map(|file| file.stat.size.saturating_add(1));
@@ -316,6 +317,7 @@ fn read_small(fd: BorrowedFd<'_>, stat: &Stat, bytes: &mut Vec<u8>) -> std::io::
 }
 
 fn cut(lister: &Lister<'_>, bytes: &[u8], start: usize, cuts: &mut Vec<Range<usize>>) {
+    let _stage = tracing::trace_span!("cut").entered();
     let mut cutter = lister.cutter();
     let mut at = start;
     while let Some(data) = bytes.get(at..).filter(|data| !data.is_empty()) {

@@ -84,6 +84,7 @@ pub fn create(
     world: World<'_>,
     monitor: &dyn Monitor,
 ) -> Result<(CreateReport, io::Result<()>), EngineError> {
+    let _stage = tracing::trace_span!("create").entered();
     if session
         .catalogue
         .manifest
@@ -160,6 +161,7 @@ fn commit_and_remember(
     repository: &mut dyn Repository,
     remember: Option<FilesCacheWriter>,
 ) -> Result<io::Result<()>, EngineError> {
+    let _stage = tracing::trace_span!("commit_and_remember").entered();
     std::thread::scope(|scope| {
         let finishing = remember.map(|writer| scope.spawn(|| writer.finish()));
         let committed = repository.commit(None);

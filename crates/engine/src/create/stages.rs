@@ -187,6 +187,7 @@ impl<'a> Store<'a> {
 
     /// Computes ids; those of all-zero chunks are remembered by length.
     fn identify(&self, chunks: &[&[u8]], ids: &mut Vec<ChunkId>) {
+        let _stage = tracing::trace_span!("hash").entered();
         ids.clear();
         if !chunks.iter().any(|data| Self::looks_zero(data)) {
             self.crypto.ids(chunks, ids);
@@ -266,6 +267,7 @@ impl<'a> Store<'a> {
         compressor: &mut Compressor,
         data: &[u8],
     ) -> Result<Vec<u8>, EngineError> {
+        let _stage = tracing::trace_span!("compress").entered();
         let mut object = if data.len() >= REUSE_BYTES {
             self.outbox.buffer(data.len() + data.len() / 128)
         } else {
@@ -295,6 +297,7 @@ impl<'a> Store<'a> {
 
     /// Gives each object its counter range and seals them together.
     fn seal(&self, objects: Vec<Vec<u8>>) -> Result<Vec<Sealed>, EngineError> {
+        let _stage = tracing::trace_span!("encrypt").entered();
         let blocks = objects
             .iter()
             .map(|object| self.crypto.blocks(object.len()));

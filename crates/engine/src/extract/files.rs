@@ -83,6 +83,7 @@ pub fn write_whole(
     sparse: bool,
     attributes: &Attributes<'_>,
 ) -> Restored {
+    let _stage = tracing::trace_span!("write_file").entered();
     let (_, file) = create(root, path)?;
     let mut offset = 0;
     for data in contents {
@@ -154,6 +155,7 @@ impl BigFile {
         offset: u64,
         attributes: &Attributes<'_>,
     ) -> Option<Restored> {
+        let _stage = tracing::trace_span!("write_chunk").entered();
         if let Err(error) = write_at(&self.file, data, offset, self.sparse) {
             lock(&self.failed).get_or_insert(error);
         }

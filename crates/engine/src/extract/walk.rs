@@ -42,6 +42,7 @@ pub(super) fn extract(
     options: &ExtractOptions,
     monitor: &dyn Monitor,
 ) -> Result<(), EngineError> {
+    let _stage = tracing::trace_span!("extract").entered();
     let names = Names::new();
     let root = Root::open(target.as_os_str().as_bytes())
         .map_err(|error| EngineError::Other(format!("{}: {error}", target.display())))?;

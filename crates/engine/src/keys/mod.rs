@@ -117,6 +117,7 @@ pub fn open_with_passphrase(
     repository: &dyn Repository,
     manifest: &[u8],
 ) -> Result<(Key, Option<Passphrase>), KeyError> {
+    let _stage = tracing::trace_span!("open_key").entered();
     let key_type = identify(manifest)?;
     let id = repository.id();
     let (text, target, name) = match key_type.storage() {

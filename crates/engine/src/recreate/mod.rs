@@ -135,6 +135,7 @@ impl<'a> Recreater<'a> {
         name: &[u8],
         target: Option<&[u8]>,
     ) -> Result<Recreated, EngineError> {
+        let _stage = tracing::trace_span!("recreate").entered();
         let options = self.options;
         let repository = session.repository.as_ref();
         let archive = session.catalogue.archive(repository, name, self.monitor)?;

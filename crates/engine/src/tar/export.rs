@@ -62,6 +62,7 @@ pub fn export(
     options: &ExportOptions,
     monitor: &dyn Monitor,
 ) -> Result<(), EngineError> {
+    let _stage = tracing::trace_span!("export_tar").entered();
     let (repository, crypto) = (session.repository.as_ref(), session.crypto.as_ref());
     let selection = Selection {
         repository,

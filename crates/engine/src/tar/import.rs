@@ -63,6 +63,7 @@ pub fn import<R: Read>(
     world: World<'_>,
     monitor: &dyn Monitor,
 ) -> Result<CreateReport, EngineError> {
+    let _stage = tracing::trace_span!("import_tar").entered();
     let manifest = &session.catalogue.manifest;
     if manifest.archives.contains_key(&options.name) {
         let name = String::from_utf8_lossy(&options.name).into_owned();

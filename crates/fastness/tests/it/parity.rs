@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use fastness_borg::commands::COMMANDS;
-use fastness_testkit::{Run, Sandbox};
+use fastness_testkit::{Exit, Run, Sandbox};
 use serde_json::Value;
 
 use crate::{ours, reference};
@@ -340,17 +340,90 @@ fn groups_tell_the_options_of_all_commands() {
     }
 }
 
+/// What Python's own reader of profiles finds: functions called, with how often and how long.
+fn read_profile(sandbox: &Sandbox, path: &str) -> Value {
+    let script = "import json, pstats, sys\n\
+        stats = pstats.Stats(sys.argv[1]).strip_dirs().sort_stats('cumtime').stats\n\
+        print(json.dumps({name: [calls, total, [c[2] for c in callers]] \
+        for (_, _, name), (_, calls, _, total, callers) in stats.items()}))";
+    sandbox
+        .run_of(&reference().python())
+        .args(["-c", script, path])
+        .go()
+        .ok()
+        .json()
+}
+
 #[test]
-fn a_profile_of_python_is_refused_and_not_forgotten() {
+fn profiles_are_read_by_the_tools_that_read_borgs() {
     let pair = Pair::new();
-    let [ours, _] = pair.runs(&["list", "--debug-profile", "profile", "repository"]);
+    let sandbox = &pair.sandbox;
+    let [create, _] = pair.runs(&["create", "--debug-profile=own", "repository::c", "source"]);
+    let _ = create.go().ok();
+    let [check, _] = pair.runs(&["check", "--debug-profile", "own.pyprof", "repository"]);
+    let _ = check.go().ok();
+    for (run, name) in pair
+        .runs(&["debug", "convert-profile", "own", "created.pyprof"])
+        .into_iter()
+        .zip(["ours", "theirs"])
+    {
+        let _ = run.go().ok();
+        let stages = read_profile(sandbox, "created.pyprof");
+        assert_eq!(stages["command"][0], 1, "{name}: {stages}");
+        assert_eq!(
+            stages["create"][2],
+            serde_json::json!(["command"]),
+            "{name}"
+        );
+        let [inner, outer] = ["create", "command"].map(|stage| stages[stage][1].as_f64().unwrap());
+        assert!(0.0 < inner && inner <= outer, "{name}: {stages}");
+        for stage in ["walk", "hash", "append", "commit", "sync"] {
+            assert!(
+                stages[stage][0].as_u64() > Some(0),
+                "{name}: {stage}: {stages}"
+            );
+        }
+    }
+    assert_eq!(read_profile(sandbox, "own.pyprof")["check_segments"][0], 1);
+}
+
+#[test]
+fn what_is_no_profile_is_refused() {
+    let pair = Pair::new();
+    let sandbox = &pair.sandbox;
+    for (name, bytes) in [
+        ("empty", &b""[..]),
+        ("cut", b"\x82\xa1a"),
+        ("number", b"\x01"),
+        ("more", b"\x80\x80"),
+    ] {
+        fs::write(sandbox.path(name), bytes).unwrap();
+        let [ours, _] = pair.runs(&["debug", "convert-profile", name, "output"]);
+        let outcome = ours.go();
+        assert_eq!(outcome.exit, Exit::Code(2), "{outcome}");
+        assert!(
+            outcome.err().contains(&format!("{name}: not a profile")),
+            "{outcome}"
+        );
+        assert!(!sandbox.path("output").exists(), "{name}");
+    }
+    let [ours, _] = pair.runs(&["list", "--debug-profile", "no/where", "repository"]);
     let outcome = ours.go();
-    assert!(
-        outcome
-            .err()
-            .contains("--debug-profile: there is no Python"),
-        "{}",
-        outcome.err()
-    );
-    assert!(!pair.sandbox.path("profile").exists());
+    assert_eq!(outcome.exit, Exit::Code(2), "{outcome}");
+    assert!(outcome.err().contains("no/where"), "{outcome}");
+    assert!(outcome.out().is_empty(), "{outcome}");
+}
+
+#[test]
+fn a_check_of_nothing_ends_as_borgs_and_says_so() {
+    let pair = Pair::new();
+    let words = [
+        "check",
+        "--repository-only",
+        "--archives-only",
+        "repository",
+    ];
+    let [ours, theirs] = pair.runs(&words).map(Run::go);
+    assert_eq!(ours.exit, theirs.exit, "{ours}");
+    assert!(ours.err().contains("nothing was checked"), "{ours}");
 }

@@ -45,6 +45,7 @@ impl Findings<'_> {
 
 impl LocalRepository {
     pub(super) fn check_segments(&mut self, options: &CheckOptions) -> Result<bool> {
+        let _stage = tracing::trace_span!("check_segments").entered();
         let repair = options.repair;
         if repair && self.append_only {
             return Err(RepositoryError::AppendOnly(self.name()));

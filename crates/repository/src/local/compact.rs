@@ -34,6 +34,7 @@ impl LocalRepository {
     /// Compacts within a transaction that is committed already; returns the bytes of dropped
     /// objects.
     pub(super) fn compact_segments(&mut self, options: &CompactOptions) -> Result<u64> {
+        let _stage = tracing::trace_span!("compact").entered();
         let indexed = index::last_index(&self.path)?;
         let monitor = std::sync::Arc::clone(&self.monitor);
         self.remove_left_segment_copies()?;

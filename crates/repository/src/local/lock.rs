@@ -132,6 +132,7 @@ impl Lock {
         wait: LockWait,
         identity: LockIdentity,
     ) -> Result<Self, LockError> {
+        let _stage = tracing::trace_span!("lock").entered();
         let mut lock = Self {
             place: Place::new(dir),
             identity,

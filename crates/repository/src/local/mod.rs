@@ -202,6 +202,7 @@ impl LocalRepository {
     }
 
     fn load_state(&self) -> Result<State> {
+        let _stage = tracing::trace_span!("load_index").entered();
         let indexed = index::last_index(&self.path)?;
         let committed = self.segments.last_committed()?;
         match (indexed, committed) {

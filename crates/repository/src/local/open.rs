@@ -67,6 +67,7 @@ impl LocalRepository {
     /// [`RepositoryError::InvalidRepositoryConfig`], [`RepositoryError::AtticRepository`],
     /// [`RepositoryError::Lock`].
     pub fn open(path: &Path, options: OpenOptions) -> Result<Self> {
+        let _stage = tracing::trace_span!("open_repository").entered();
         let path = absolute(path)?;
         let name = path.display().to_string();
         match std::fs::metadata(&path) {

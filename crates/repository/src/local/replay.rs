@@ -130,6 +130,7 @@ pub(super) fn replay(
     to: u32,
     monitor: &dyn Monitor,
 ) -> Result<Tables> {
+    let _stage = tracing::trace_span!("replay").entered();
     let known = match from {
         Some(from) => load(repository, from, monitor)?.map(|tables| (from, tables)),
         None => None,

@@ -268,6 +268,7 @@ impl Segments {
 
     /// Reads and verifies the value of a PUT, into a buffer that `room` gives.
     pub(super) fn read(&self, at: Location, id: &ChunkId, room: &mut Room<'_>) -> Result<Vec<u8>> {
+        let _stage = tracing::trace_span!("read_object").entered();
         let segment = self.segment_of(at)?;
         let header = put_header(&segment, at, id)?;
         let offset = u64::from(at.offset.0) + PUT_HEADER_LEN as u64;
@@ -326,6 +327,7 @@ impl Segments {
 
     /// Reads a whole segment and verifies it.
     pub(super) fn scan(&self, segment: u32, stop: &AtomicBool) -> Scanned {
+        let _stage = tracing::trace_span!("scan_segment").entered();
         let mut entries = Vec::new();
         self.verify(segment, stop, |entry| entries.push(entry))?;
         Ok(entries)

@@ -229,6 +229,7 @@ impl LocalRepository {
         &mut self,
         compaction: Option<CompactOptions>,
     ) -> Result<CommitReport> {
+        let _stage = tracing::trace_span!("commit").entered();
         if let Err(error) = self.refuse_if_doomed() {
             self.roll_back();
             return Err(error);
@@ -263,6 +264,7 @@ impl LocalRepository {
 
     /// Saves index and hints of the last commit.
     pub(super) fn save_tables(&mut self) -> Result<()> {
+        let _stage = tracing::trace_span!("save_index").entered();
         let Some(state) = self.state.get_mut() else {
             return Ok(());
         };

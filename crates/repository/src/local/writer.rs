@@ -47,6 +47,7 @@ impl OpenSegment {
     }
 
     fn append(&mut self, head: &[u8], value: &[u8]) -> Result<EntryOffset> {
+        let _stage = tracing::trace_span!("append").entered();
         let offset = u32::try_from(self.len()).map_err(|_| {
             RepositoryError::Integrity(format!("segment {} is too long", self.number))
         })?;
@@ -205,6 +206,7 @@ impl Writer {
 
     /// Waits until all closed segments and their names are durable.
     fn sync_all(&mut self) -> Result<()> {
+        let _stage = tracing::trace_span!("sync").entered();
         let results: Vec<_> = self.syncing.drain(..).map(join).collect();
         results.into_iter().collect::<Result<()>>()?;
         for dir in std::mem::take(&mut self.dirs) {
