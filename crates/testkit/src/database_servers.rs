@@ -191,6 +191,8 @@ impl MariaDb {
         install.args(["--no-defaults", "--auth-root-authentication-method=normal"]);
         install.args(["--skip-test-db", "--skip-name-resolve"]);
         install.args(as_root());
+        // Servers that start remove temporary tables of others from a place that they share.
+        install.arg(option("--tmpdir", directory.path()));
         must(install.arg(option("--datadir", &directory.path().join("data"))));
         let server = Self::start(directory.path());
         MariaDb { directory, server }
@@ -210,6 +212,7 @@ impl MariaDb {
         command.args(as_root());
         command.args(["--innodb-flush-log-at-trx-commit=2", "--log-bin=binlog"]);
         command.arg(option("--datadir", &directory.join("data")));
+        command.arg(option("--tmpdir", directory));
         let socket = directory.join("socket");
         command.arg(option("--socket", &socket));
         command.arg(option("--log-error", &directory.join("log")));
