@@ -28,6 +28,10 @@ pub fn plan(flags: &Create, context: &Context<'_>) -> Result<Step, PlanError> {
                 true => Vec::new(),
                 false => context.options.databases.clone(),
             },
+            physical: match context.dry_run {
+                true => Vec::new(),
+                false => context.options.physical.clone(),
+            },
         },
     })
 }

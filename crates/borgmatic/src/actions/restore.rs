@@ -24,7 +24,13 @@ pub fn plan(flags: &Restore, context: &Context<'_>) -> Step {
         .archive(&absolute_repository(context), &ArchiveName::FoundByRun)
         .words(PLACES)
         .shown(Show::Query);
+    let physical_listing = begin("list", context)
+        .words(["--format", "{path}{NUL}"])
+        .archive(&absolute_repository(context), &ArchiveName::FoundByRun)
+        .word("sh:borgmatic/mariadb_physical/*/fastness-backup.json")
+        .shown(Show::Query);
     let content = extract(context).word("--stdout");
+    let stripped = extract(context).words(["--strip-components", "3"]);
     let task = RestoreTask {
         flags: flags.clone(),
         archive,
@@ -32,6 +38,8 @@ pub fn plan(flags: &Restore, context: &Context<'_>) -> Step {
         listing,
         content: to_archive(content, context),
         files: to_archive(extract(context), context),
+        physical_listing,
+        physical_files: to_archive(stripped, context),
         dry_run: context.dry_run,
     };
     Step {

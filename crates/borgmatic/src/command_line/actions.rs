@@ -365,6 +365,12 @@ pub struct Restore {
     pub original_port: Option<String>,
     /// What goes over the configuration.
     pub overrides: Overrides,
+    /// The directory that data files are restored to.
+    pub to: Option<String>,
+    /// The same, for a private server.
+    pub to_scratch: Option<String>,
+    /// Empty that directory first.
+    pub overwrite: bool,
 }
 
 impl Action {
@@ -530,6 +536,9 @@ impl Action {
                     restore_path: read.text("restore-path"),
                     schemas: read.texts("schema"),
                 },
+                to: read.text("to"),
+                to_scratch: read.text("to-scratch"),
+                overwrite: read.given("overwrite"),
             }),
             "break-lock" => Self::BreakLock,
             "key export" => Self::KeyExport(KeyExport {

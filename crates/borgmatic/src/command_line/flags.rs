@@ -359,6 +359,18 @@ pub(super) static HOOK: Flag = flag(
     Value("KIND"),
     "Only this kind of database: postgresql, mariadb, mysql, ...",
 );
+pub(super) static TO: Flag = flag(
+    "to",
+    Value("DIRECTORY"),
+    "Restore the data files of a MariaDB server (mariadb_physical) to this empty directory",
+);
+pub(super) static TO_SCRATCH: Flag = flag(
+    "to-scratch",
+    Value("DIRECTORY"),
+    "The same, and start a private server there, to look at it or take tables out",
+);
+pub(super) static OVERWRITE_DIRECTORY: Flag =
+    flag("overwrite", Nothing, "Empty that directory first");
 
 /// Flags that go with every action.
 pub static GLOBAL: &[Flag] = &[

@@ -308,6 +308,21 @@ fn overrides(
     Ok(settings)
 }
 
+/// Flags of `restore` that mean nothing for data files.
+const DUMPS_ONLY: [&str; 11] = [
+    "data-source",
+    "schema",
+    "hostname",
+    "port",
+    "container",
+    "username",
+    "password",
+    "restore-path",
+    "original-hostname",
+    "original-container",
+    "hook",
+];
+
 fn warnings(read: &Matches<'_>) -> Vec<String> {
     match read.texts("override").is_empty() {
         true => Vec::new(),
@@ -316,6 +331,29 @@ fn warnings(read: &Matches<'_>) -> Vec<String> {
                 .to_owned(),
         ],
     }
+}
+
+/// Data files go to a directory, dumps to servers: flags are about the one or the other.
+fn refuse_contradictions_of_restore(read: &Matches<'_>) -> Result<(), UsageError> {
+    let refuse = |text: &str| Err(UsageError(text.to_owned()));
+    let (to, scratch) = (read.text("to"), read.text("to-scratch"));
+    match (to.as_deref(), scratch.as_deref()) {
+        (Some(_), Some(_)) => return refuse("--to and --to-scratch do not go together"),
+        (Some(""), _) | (_, Some("")) => return refuse("--to and --to-scratch name a directory"),
+        (None, None) if read.given("overwrite") => {
+            return refuse("--overwrite of restore goes with --to and --to-scratch");
+        }
+        (None, None) => return Ok(()),
+        _ => {}
+    }
+    for flag in DUMPS_ONLY {
+        if !read.texts(flag).is_empty() {
+            return refuse(&format!(
+                "--{flag} is about dumps, --to and --to-scratch about data files (mariadb_physical)"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn refuse_contradictions(line: &CommandLine, read: &Matches<'_>) -> Result<(), UsageError> {
@@ -331,6 +369,9 @@ fn refuse_contradictions(line: &CommandLine, read: &Matches<'_>) -> Result<(), U
     }
     if has("restore") && read.text("archive").is_none() {
         return refuse("restore needs --archive NAME; --archive latest is the newest one");
+    }
+    if has("restore") {
+        refuse_contradictions_of_restore(read)?;
     }
     if has("export-tar") && (read.text("archive").is_none() || read.text("destination").is_none()) {
         return refuse("export-tar needs --archive NAME and --destination FILE (or -)");

@@ -10,8 +10,8 @@ use fastness_borg::environment::Secret;
 use super::tree::Node;
 use crate::hooks::command::CommandHook;
 use crate::hooks::credential::CredentialSettings;
-use crate::hooks::dump::DATABASES;
 use crate::hooks::dump::source::Source;
+use crate::hooks::dump::{DATABASES, physical};
 
 /// Everything that decides how one repository is handled. A missing option is `None` (or empty):
 /// nothing is sent to Borg for it.
@@ -43,6 +43,8 @@ pub struct Options {
     pub commands: Vec<CommandHook>,
     /// Databases, in the order of [`DATABASES`].
     pub databases: Vec<Source>,
+    /// Servers of MariaDB that are saved as their data files.
+    pub physical: Vec<Source>,
 }
 
 /// What is saved, and what not.
@@ -314,6 +316,7 @@ impl Options {
                     entries.map(|entry| Source::read(*database, entry))
                 })
                 .collect(),
+            physical: physical::sources(read.get("fastness")),
         }
     }
 }

@@ -67,6 +67,8 @@ pub enum Task {
         store_config_files: bool,
         /// Databases whose dumps go into it.
         databases: Vec<Source>,
+        /// Servers whose data files go into it.
+        physical: Vec<Source>,
     },
     /// Restore databases.
     Restore(Box<RestoreTask>),
@@ -127,6 +129,10 @@ pub struct RestoreTask {
     pub content: Call,
     /// Extracts what is at a path, which follows.
     pub files: Call,
+    /// Lists the servers whose data files the archive holds.
+    pub physical_listing: Call,
+    /// Extracts data files at a path, which follows, without the directories before them.
+    pub physical_files: Call,
     /// Change nothing.
     pub dry_run: bool,
 }

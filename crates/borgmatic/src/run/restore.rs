@@ -19,6 +19,7 @@ use crate::output::log::Level;
 use crate::plan::{RepositoryPlan, RestoreTask};
 
 use super::outcome::RunError;
+use super::restore_files;
 use super::runner::{Attached, Extra, Runner};
 use super::selection::with_tools;
 use super::steps::latest;
@@ -36,6 +37,9 @@ pub fn run(
         Some(name) => name.clone(),
         None => latest(runner, &task.latest, &plan.environment)?,
     };
+    if task.flags.to.is_some() || task.flags.to_scratch.is_some() {
+        return restore_files::run(runner, task, plan, &archive);
+    }
     let variable = |name: &str| runner.world.variable(name);
     let unique = (runner.world.unique)();
     let access = &plan.repository.options.access;
@@ -97,8 +101,8 @@ impl Entry {
 /// The dumps that a call asks for.
 fn choose(flags: &Restore, dumps: &[Dump]) -> Result<Vec<Dump>, RunError> {
     if dumps.is_empty() {
-        let text = "No data source dumps were found to restore".to_owned();
-        return Err(RunError::Restore(vec![text]));
+        let text = "No data source dumps were found to restore; what mariadb_physical saved is restored with --to DIRECTORY";
+        return Err(RunError::Restore(vec![text.to_owned()]));
     }
     let is = |wanted: &Option<String>, value: &Option<String>| {
         wanted.is_none() || wanted.as_deref() == value.as_deref()
@@ -347,7 +351,7 @@ impl Restorer<'_> {
     }
 }
 
-fn ended_by_signal(watch: Watch) -> Result<(), RunError> {
+pub(super) fn ended_by_signal(watch: Watch) -> Result<(), RunError> {
     let code = signals::code_of_end();
     drop(watch);
     code.map_or(Ok(()), |code| Err(RunError::Signal { code }))

@@ -46,10 +46,11 @@ impl Selection {
         options: &Options,
         config_files: &[PathBuf],
         databases: &[Source],
+        physical: &[Source],
     ) -> Result<Self, RunError> {
         let mut produced = Vec::new();
         let mut selection = Self::write(runner, options, |directory| {
-            let prepared = dumps(runner, options, databases, directory)?;
+            let prepared = dumps(runner, options, [databases, physical], directory)?;
             produced = prepared.streams;
             let roots = prepared.roots.iter().filter_map(|root| root.to_str());
             let mut patterns: Vec<Pattern> = roots.flat_map(bootstrap::saved).collect();
@@ -94,17 +95,17 @@ impl Selection {
 fn dumps(
     runner: &Runner<'_>,
     options: &Options,
-    databases: &[Source],
+    [databases, physical]: [&[Source]; 2],
     directory: &Path,
 ) -> Result<Prepared, RunError> {
-    if databases.is_empty() {
+    if databases.is_empty() && physical.is_empty() {
         return Ok(Prepared::default());
     }
     let watch = Watch::begin();
     let now = (runner.world.now)().duration_since(std::time::UNIX_EPOCH);
     let now = now.map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(0));
     let prepared = with_tools(runner, options, directory, |tools| {
-        prepare(databases, tools, now)
+        prepare(databases, physical, tools, now)
     });
     let code = signals::code_of_end();
     drop(watch);

@@ -98,12 +98,13 @@ impl Steps<'_> {
                 call,
                 store_config_files,
                 databases,
+                physical,
             } => {
                 let config_files = match store_config_files {
                     true => self.config_files,
                     false => &[],
                 };
-                self.create(call, config_files, databases, plan)
+                self.create(call, config_files, [databases, physical], plan)
             }
             Task::Restore(task) => restore::run(self.runner, task, plan),
             Task::RepoCreate {
@@ -168,12 +169,13 @@ impl Steps<'_> {
         &mut self,
         call: &Call,
         config_files: &[PathBuf],
-        databases: &[Source],
+        [databases, physical]: [&[Source]; 2],
         plan: &RepositoryPlan,
     ) -> Result<String, RunError> {
         let options = &plan.repository.options;
         let variable = |name: &str| self.runner.world.variable(name);
-        let mut selection = Selection::of_archive(self.runner, options, config_files, databases)?;
+        let mut selection =
+            Selection::of_archive(self.runner, options, config_files, databases, physical)?;
         let produced = std::mem::take(&mut selection.produced);
         let lines = &selection.lines;
         for line in lines {

@@ -19,7 +19,7 @@ use super::crew::Crew;
 use super::entry::{FileToRead, ReadFile, ReadItem};
 use super::line::Loan;
 use super::lister::Lister;
-use super::read::{self, OpenFile};
+use super::read::{self, Cutter, OpenFile};
 use super::slabs::Slabs;
 use super::source::Source;
 use super::stages::{Bench, StoredChunk};
@@ -175,7 +175,8 @@ impl BigFile {
                     Ok(())
                 };
                 let idle = |crew: &Crew<'env>, bench: &mut Bench<'env>| self.rest(crew, bench);
-                let content = for_each_chunk(crew, bench, lister, &open, send, idle);
+                let cutter = lister.cutter_of(stream);
+                let content = for_each_chunk(crew, bench, lister, cutter, &open, send, idle);
                 crew.readers.fetch_sub(1, Ordering::Relaxed);
                 let complete = content?.and_then(|ended| {
                     read::finish_stream(lister, stream, &ended, &|| crew.failed())
@@ -239,7 +240,8 @@ pub(super) fn read_big<'env>(
         Ok(())
     };
     let idle = |_: &Crew<'env>, _: &mut Bench<'env>| {};
-    let content = for_each_chunk(crew, bench, lister, &open, store, idle)?;
+    let cutter = lister.cutter_of(None);
+    let content = for_each_chunk(crew, bench, lister, cutter, &open, store, idle)?;
     Ok((content.and_then(|_| read::close(lister, open)), stored))
 }
 
@@ -278,6 +280,7 @@ fn for_each_chunk<'env>(
     crew: &Crew<'env>,
     bench: &mut Bench<'env>,
     lister: &Lister<'_>,
+    mut cutter: Cutter<'_>,
     open: &OpenFile,
     mut hand_on: impl FnMut(
         &Crew<'env>,
@@ -287,7 +290,6 @@ fn for_each_chunk<'env>(
     ) -> Result<(), EngineError>,
     idle: impl Fn(&Crew<'env>, &mut Bench<'env>),
 ) -> Result<Result<Ended, SourceError>, EngineError> {
-    let mut cutter = lister.cutter();
     let mut source = Source::new(open.fd.as_fd(), &open.stat, lister.cut_holes_from());
     let mut cut = Cut {
         buffer: crew.take_slab(bench).ok_or(EngineError::Abandoned)?,

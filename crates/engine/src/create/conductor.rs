@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use fastness_sys::directory::HERE;
 
-use fastness_sys::stat::{self, FileKind};
+use fastness_sys::stat::{self, FileKind, Stat};
 
 use super::ahead::{LookAhead, Sight};
 use super::big::BigFile;
@@ -23,7 +23,7 @@ use super::entry::{
 use super::lister::{Lister, OpenRequest};
 use super::pending::{FurtherName, MOST_WAITING_BYTES, Pending};
 use super::read::read_batch;
-use super::{Root, Stream, StreamSource};
+use super::{FileProducer, NextFile, ProducedFile, Root, Stream, StreamSource};
 use crate::error::{EngineError, SourceError};
 use crate::tasks::{Priority, Slot};
 
@@ -177,6 +177,7 @@ impl<'w, 'env> Conductor<'w, 'env> {
             StreamSource::Open(fd) => stat::stat_open(fd.as_fd()),
             // Nothing is open yet; what its stat says is seen by nobody.
             StreamSource::Produced(_) => stat::stat_path("/dev/null"),
+            StreamSource::Files(files) => return self.files(number, stream, files.as_ref()),
         };
         let stat = match stat {
             Ok(stat) => stat,
@@ -185,6 +186,58 @@ impl<'w, 'env> Conductor<'w, 'env> {
                 return Ok(());
             }
         };
+        self.read_stream(number, path, stat, None);
+        Ok(())
+    }
+
+    /// Archives the files of a stream as they come.
+    ///
+    /// # Errors
+    /// When the operation failed; files that are not complete are told, and the archive is not
+    /// made for good.
+    fn files(
+        &mut self,
+        number: usize,
+        stream: &Stream,
+        files: &dyn FileProducer,
+    ) -> Result<(), EngineError> {
+        loop {
+            match files.next() {
+                Ok(NextFile::File(file)) => {
+                    let path = [stream.path.as_slice(), b"/", &file.path].concat();
+                    match stat::stat_open(file.content.as_fd()) {
+                        Ok(stat) => self.read_stream(number, path, stat, Some(file)),
+                        Err(error) => {
+                            let text = SourceError::io("fstat", error).to_string();
+                            self.pending.failed(SourceError::Produced(text), path);
+                        }
+                    }
+                }
+                Ok(NextFile::NotYet) => self.settle(usize::MAX)?,
+                Ok(NextFile::End) => return Ok(()),
+                Err(error) => {
+                    let error = SourceError::Produced(error.0);
+                    self.pending.failed(error, stream.path.clone());
+                    return Ok(());
+                }
+            }
+            if self.pending.len() > WINDOW {
+                self.settle(WINDOW / 2)?;
+            }
+            if self.crew.failed() {
+                return Err(EngineError::Abandoned);
+            }
+        }
+    }
+
+    /// Lets a worker read a stream, or one of its files.
+    fn read_stream(
+        &mut self,
+        number: usize,
+        path: Vec<u8>,
+        stat: Stat,
+        produced: Option<ProducedFile>,
+    ) {
         let directory = Directory {
             path: Vec::new(),
             fd: None,
@@ -206,10 +259,10 @@ impl<'w, 'env> Conductor<'w, 'env> {
             status: 'i',
             hardlink_master: false,
             stream: Some(number),
+            produced,
         };
         let big = BigFile::spawn(self.crew, self.lister, file);
         self.pending.big(big);
-        Ok(())
     }
 
     /// Ends the walk: everything joins the archive.
@@ -358,6 +411,7 @@ impl<'w, 'env> Conductor<'w, 'env> {
                     status: if known { 'M' } else { 'A' },
                     hardlink_master: false,
                     stream: None,
+                    produced: None,
                 });
             }
             Entry::Directory {
@@ -470,6 +524,7 @@ impl<'w, 'env> Conductor<'w, 'env> {
             status: if linked.known { 'M' } else { 'A' },
             hardlink_master: true,
             stream: None,
+            produced: None,
         };
         if !self.linked_inodes.insert(inode) {
             // The content is counted with the first name.

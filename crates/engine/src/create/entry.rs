@@ -10,9 +10,9 @@ use fastness_format::item::{ChunkRef, Item};
 use fastness_sys::directory::Listing;
 use fastness_sys::stat::Stat;
 
-use super::Root;
 use super::ahead::Sight;
 use super::stages::StoredChunk;
+use super::{ProducedFile, Root};
 use crate::attributes::XattrWarning;
 use crate::cache::files::{FileKey, Kept};
 use crate::error::SourceError;
@@ -241,6 +241,8 @@ pub struct FileToRead {
     pub hardlink_master: bool,
     /// Which of the streams in the options it is, if it is one.
     pub stream: Option<usize>,
+    /// One of several files of that stream.
+    pub produced: Option<ProducedFile>,
 }
 
 /// What reading a file gave.

@@ -51,6 +51,8 @@ pub struct Lister<'a> {
     pub options: &'a CreateOptions,
     /// How files are cut.
     pub chunker: &'a FileChunker,
+    /// How streams are cut that are cut otherwise, by their numbers.
+    pub stream_chunkers: &'a [Option<FileChunker>],
     /// What the last run remembered.
     pub files: &'a FilesCache,
     /// Which chunks are there.
@@ -81,6 +83,12 @@ impl<'a> Lister<'a> {
     /// What finds the chunks of a file.
     pub(super) fn cutter(&self) -> Cutter<'a> {
         Cutter::new(self.chunker)
+    }
+
+    /// Begins to cut a file, or what comes from this stream.
+    pub(super) fn cutter_of(&self, stream: Option<usize>) -> Cutter<'a> {
+        let own = stream.and_then(|number| self.stream_chunkers.get(number)?.as_ref());
+        Cutter::new(own.unwrap_or(self.chunker))
     }
 
     /// Looks at a root. None when it is not to be archived.

@@ -41,7 +41,9 @@ pub use entry::SkippedInodes;
 pub use rewrite::Recompress;
 pub use run::{ClientState, CreateReport, create, dry_run};
 pub use stamp::Maker;
-pub use stream::{Ended, Producer, ProducerError, Stream, StreamSource};
+pub use stream::{
+    Ended, FileProducer, NextFile, ProducedFile, Producer, ProducerError, Stream, StreamSource,
+};
 
 /// Which change while a file is read makes it count as changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -367,6 +367,9 @@ impl<'a> Pending<'a> {
                 status,
                 path: &path,
             }),
+            Waiting::Failed(SourceError::Produced(reason), path) => {
+                self.not_produced(&reason, &path);
+            }
             Waiting::Failed(error, path) => self.fail(&error, &path),
             Waiting::Unmet(error, path) => self.warn(&error, &path),
             Waiting::Unread(warnings, path) => self.tell_unread(&warnings, &path),

@@ -19,7 +19,7 @@ use super::line::Loan;
 use super::lister::Lister;
 use super::source;
 use super::stages::{Bench, StoredChunk};
-use super::{Ended, FilesChanged, StreamSource};
+use super::{Ended, FilesChanged, ProducedFile, StreamSource};
 use crate::attributes::{self, XattrWarning};
 use crate::error::{EngineError, SourceError};
 use crate::select::roots::safe_path;
@@ -44,7 +44,7 @@ pub(super) struct OpenFile {
 /// Opens a file and collects its metadata.
 pub(super) fn open(lister: &Lister<'_>, file: &FileToRead) -> Result<OpenFile, SourceError> {
     if let Some(stream) = file.stream {
-        return open_stream(lister, stream);
+        return open_stream(lister, stream, file.produced.as_ref());
     }
     let (at, name) = (file.directory.at(), file.directory.name(file.index));
     let fd = match file.stat.kind() {
@@ -74,19 +74,28 @@ pub(super) fn open(lister: &Lister<'_>, file: &FileToRead) -> Result<OpenFile, S
 }
 
 /// Makes the item of the data that comes from elsewhere.
-fn open_stream(lister: &Lister<'_>, stream: usize) -> Result<OpenFile, SourceError> {
+fn open_stream(
+    lister: &Lister<'_>,
+    stream: usize,
+    file: Option<&ProducedFile>,
+) -> Result<OpenFile, SourceError> {
     let missing = || SourceError::io("open", std::io::ErrorKind::NotFound.into());
     let stream = lister.options.streams.get(stream).ok_or_else(missing)?;
-    let fd = match &stream.source {
-        StreamSource::Open(fd) => fd.try_clone(),
-        StreamSource::Produced(producer) => Ok(producer
+    let fd = match (&stream.source, file) {
+        (_, Some(file)) => file.content.try_clone(),
+        (StreamSource::Open(fd), None) => fd.try_clone(),
+        (StreamSource::Files(_), None) => return Err(missing()),
+        (StreamSource::Produced(producer), None) => Ok(producer
             .begin()
             .map_err(|error| SourceError::Produced(error.0))?),
     };
     let fd = fd.map_err(|error| SourceError::io("open", error))?;
     let stat = stat::stat_open(fd.as_fd()).map_err(|error| SourceError::io("fstat", error))?;
     let item = Item {
-        path: safe_path(&stream.path).to_vec(),
+        path: match file {
+            Some(file) => [safe_path(&stream.path), b"/", &file.path].concat(),
+            None => safe_path(&stream.path).to_vec(),
+        },
         mode: 0o100_000 | (stream.mode & 0o7777),
         user: Some(stream.user.0.clone()),
         uid: Some(stream.user.1),
@@ -117,7 +126,7 @@ pub(super) fn finish_stream(
         Some(StreamSource::Produced(producer)) => producer
             .finish(ended, abandoned)
             .map_err(|error| SourceError::Produced(error.0)),
-        Some(StreamSource::Open(_)) | None => Ok(()),
+        Some(StreamSource::Open(_) | StreamSource::Files(_)) | None => Ok(()),
     }
 }
 

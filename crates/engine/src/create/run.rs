@@ -257,10 +257,14 @@ fn walk(
     let random = saver.world.random;
     let store = Store::new(crypto, nonces, claims, random, &post, &options.compression);
     let chunker = FileChunker::new(options.chunker, crypto.chunk_seed());
+    let own = options.streams.iter().map(|stream| stream.chunker);
+    let own_chunker = |params| FileChunker::new(params, crypto.chunk_seed());
+    let stream_chunkers: Vec<_> = own.clone().map(|own| own.map(own_chunker)).collect();
     let names = Names::new();
     let lister = Lister {
         options,
         chunker: &chunker,
+        stream_chunkers: &stream_chunkers,
         files,
         claims,
         names: &names,
@@ -271,7 +275,8 @@ fn walk(
         None => (None, None),
     };
     let repository: Writable<'_> = Mutex::new(repository);
-    let longest = options.chunker.max_chunk();
+    let longest = own.flatten().chain([options.chunker]);
+    let longest = longest.map(|params| params.max_chunk()).max().unwrap_or(0);
     let threads = options.threads.max(1);
     with_crew(&store, &post, &repository, threads, longest, |crew| {
         let mut last = saver.world.clock.monotonic();

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::os::fd::OwnedFd;
 
+use fastness_format::chunker::ChunkerParams;
+
 /// Data that comes from a pipe or whatever is open, to be archived as a file.
 #[derive(Debug)]
 pub struct Stream {
@@ -23,6 +25,8 @@ pub struct Stream {
     pub group: (Vec<u8>, u32),
     /// Its times, in nanoseconds since 1970.
     pub time: i64,
+    /// How it is cut, if otherwise than files are.
+    pub chunker: Option<ChunkerParams>,
 }
 
 /// Where the data of a stream comes from.
@@ -32,6 +36,41 @@ pub enum StreamSource {
     Open(OwnedFd),
     /// From something that begins when its turn comes. When it fails, the archive is not complete.
     Produced(Box<dyn Producer>),
+    /// Several files below the path of the stream, which are not known before. When one fails, the
+    /// archive is not complete.
+    Files(Box<dyn FileProducer>),
+}
+
+/// Something that gives files one after another.
+///
+/// Dropping it ends whatever still runs for it.
+pub trait FileProducer: fmt::Debug + Send + Sync {
+    /// Returns the next file, or waits for a moment; begins when it is called for the first time.
+    /// The file before need not be read yet. Not called any more after the end or an error.
+    ///
+    /// # Errors
+    /// When the files are not complete; then none of those before may count.
+    fn next(&self) -> Result<NextFile, ProducerError>;
+}
+
+/// What comes next of a [`FileProducer`].
+#[derive(Debug)]
+pub enum NextFile {
+    /// A file.
+    File(ProducedFile),
+    /// Nothing yet.
+    NotYet,
+    /// The end: all files are complete.
+    End,
+}
+
+/// One of several files.
+#[derive(Debug)]
+pub struct ProducedFile {
+    /// Its path below that of the stream.
+    pub path: Vec<u8>,
+    /// Where its content comes out, to the end.
+    pub content: OwnedFd,
 }
 
 /// Something that gives data when it is asked to, such as a program that dumps a database.

@@ -93,7 +93,7 @@ impl Databases {
         (count.parse().unwrap(), format!("{digests} {still}"))
     }
 
-    fn mariadb_state(&self) -> (u32, String) {
+    pub fn mariadb_state(&self) -> (u32, String) {
         let state = "use shop; select count(*) from counted; select count(*) from again;
             checksum table counted, again, still";
         let text = self.mariadb.query(state);
@@ -133,7 +133,7 @@ impl Databases {
     }
 
     /// Writes to all three, each time the same into two tables, until it is dropped.
-    fn write(&self) -> Writer {
+    pub fn write(&self) -> Writer {
         let over = Arc::new(AtomicBool::new(false));
         let watched = Arc::clone(&over);
         let (mut psql, mut mariadb) = (Command::new("psql"), Command::new("mariadb"));
@@ -198,7 +198,7 @@ pub fn configure(place: &Place, entries: &str) {
 }
 
 /// Something that writes; ends in good order.
-struct Writer {
+pub struct Writer {
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -236,7 +236,7 @@ sqlite_databases:
 ";
 
 /// Checks states of a moment between two others.
-fn between(before: &[(u32, String)], now: &[(u32, String)], after: &[(u32, String)]) {
+pub fn between(before: &[(u32, String)], now: &[(u32, String)], after: &[(u32, String)]) {
     for ((before, now), after) in before.iter().zip(now).zip(after) {
         assert!(
             before.0 <= now.0 && now.0 <= after.0,

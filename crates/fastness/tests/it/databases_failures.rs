@@ -147,8 +147,14 @@ fn gone(pid: u32) {
     panic!("{} still runs", String::from_utf8_lossy(&words()));
 }
 
-/// Kills something in the midst of a create, at many moments.
-fn kill_at_moments(count: u64, kill: impl Fn(u32, &mut Databases)) {
+/// Kills something in the midst of a create of these entries, at many moments. An archive for good
+/// must have all of its dumps, which are counted by how their paths end.
+pub fn kill_at_moments(
+    count: u64,
+    entries: &str,
+    (ending, dumps): (&str, usize),
+    kill: impl Fn(u32, &mut Databases),
+) {
     let mut databases = Databases::new();
     // Long enough to be killed in: each dump comes slowly.
     let script = databases.place.sandbox.path("slow");
@@ -158,16 +164,7 @@ fn kill_at_moments(count: u64, kill: impl Fn(u32, &mut Databases)) {
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    databases.configure(
-        "\
-postgresql_databases:
-    - {name: shop, username: postgres, pg_dump_command: TOP/slow pg_dump}
-mariadb_databases:
-    - {name: shop, username: root, socket_path: MARIADB}
-sqlite_databases:
-    - {name: shop, path: TOP/shop.db, sqlite_command: TOP/slow sqlite3}
-",
-    );
+    databases.configure(entries);
     let _ = databases.place.fastness(&["repo-create"]).ok();
     let mut failed = 0;
     for moment in 0..count {
@@ -189,10 +186,8 @@ sqlite_databases:
         if list.lines().contains(&name) {
             // It was killed when the archive was made.
             let items = databases.place.items(&name);
-            let dumps = items
-                .iter()
-                .filter(|item| item.ends_with("/localhost/shop"));
-            assert_eq!(dumps.count(), 3, "after {delay} ms: {status}");
+            let found = items.iter().filter(|item| item.ends_with(ending));
+            assert_eq!(found.count(), dumps, "after {delay} ms: {status}");
         } else {
             assert!(!status.success(), "after {delay} ms: {status}");
         }
@@ -209,33 +204,61 @@ sqlite_databases:
     assert_nothing_left(&databases.place);
 }
 
-fn moments() -> u64 {
+const SLOW: &str = "\
+postgresql_databases:
+    - {name: shop, username: postgres, pg_dump_command: TOP/slow pg_dump}
+mariadb_databases:
+    - {name: shop, username: root, socket_path: MARIADB}
+sqlite_databases:
+    - {name: shop, path: TOP/shop.db, sqlite_command: TOP/slow sqlite3}
+";
+
+const DUMPS: (&str, usize) = ("/localhost/shop", 3);
+
+/// What is done to a run in the midst of it.
+pub mod blows {
+    use super::{Databases, descendants, signal};
+
+    pub fn programs(pid: u32, _: &mut Databases) {
+        for pid in descendants(pid) {
+            signal(pid, "-KILL");
+        }
+    }
+
+    pub fn run(pid: u32, _: &mut Databases) {
+        signal(pid, "-KILL");
+    }
+
+    pub fn question(pid: u32, _: &mut Databases) {
+        signal(pid, "-TERM");
+    }
+
+    pub fn servers(_: u32, databases: &mut Databases) {
+        databases.postgresql.restart();
+        databases.mariadb.restart();
+    }
+}
+
+pub fn moments() -> u64 {
     if long() { 50 } else { 3 }
 }
 
 #[test]
 fn killed_dump_programs_leave_no_archive_for_good() {
-    kill_at_moments(moments(), |pid, _| {
-        for pid in descendants(pid) {
-            signal(pid, "-KILL");
-        }
-    });
+    kill_at_moments(moments(), SLOW, DUMPS, blows::programs);
 }
 
 #[test]
 fn a_killed_run_leaves_no_archive_and_no_program() {
-    kill_at_moments(moments(), |pid, _| signal(pid, "-KILL"));
+    kill_at_moments(moments(), SLOW, DUMPS, blows::run);
 }
 
 #[test]
 fn a_run_asked_to_end_leaves_no_archive_and_no_program() {
-    kill_at_moments(moments(), |pid, _| signal(pid, "-TERM"));
+    kill_at_moments(moments(), SLOW, DUMPS, blows::question);
 }
 
 #[test]
 fn killed_servers_leave_no_archive_for_good() {
-    kill_at_moments(moments(), |_, databases| {
-        databases.postgresql.restart();
-        databases.mariadb.restart();
-    });
+    kill_at_moments(moments(), SLOW, DUMPS, blows::servers);
 }

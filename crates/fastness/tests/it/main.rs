@@ -26,6 +26,7 @@ mod create;
 mod damage;
 mod databases;
 mod databases_failures;
+mod databases_physical;
 mod extract;
 mod golden;
 mod hostile;

@@ -162,6 +162,7 @@ impl Create {
             user: (user.to_vec(), uid),
             group: (group.to_vec(), gid),
             time: crate::world::real().clock.now().0,
+            chunker: None,
         })
     }
 

@@ -40,7 +40,10 @@ pub struct Family {
 const SYSTEM: &str = "mysql";
 
 /// Begins a program: what must come first are the files with options.
-fn program(
+///
+/// # Errors
+/// When a credential cannot be loaded.
+pub(super) fn program(
     access: &Access<'_>,
     name: &str,
     command: &str,
@@ -68,7 +71,7 @@ fn program(
             (Some(text), include) => {
                 let include = include.map(|file| format!("!include {file}\n"));
                 let text = include.unwrap_or_default() + text.reveal();
-                program.pipe("--defaults-extra-file=", Secret::new(text))
+                program.private_file("--defaults-extra-file=", Secret::new(text))
             }
         },
     };

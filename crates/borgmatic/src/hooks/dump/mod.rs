@@ -9,10 +9,12 @@
 mod container;
 mod influxdb;
 mod mariadb;
+mod mbstream;
 pub mod metadata;
 mod mongodb;
 mod mysql;
 mod openldap;
+pub mod physical;
 mod postgresql;
 mod prepare;
 mod producer;

@@ -31,7 +31,7 @@ fn server(access: &Access<'_>, program: Program) -> Result<Program, DumpError> {
                     let file = access.tools.private_file("mongodb.yaml", &text)?;
                     program.value("--config", file.to_str())
                 }
-                _ => program.word("--config").pipe("", text),
+                _ => program.word("--config").private_file("", text),
             }
         }
     };

@@ -4,12 +4,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use fastness_engine::create::{Producer, Stream, StreamSource};
+use fastness_format::chunker::ChunkerParams;
 use fastness_sys::users;
 
 use super::metadata::{self, Dump};
 use super::producer::{Failed, ProgramOutput};
 use super::source::{Access, Source};
-use super::{DATABASES, DumpError, DumpForm, PlannedDump, Tools, is_file_name};
+use super::{DATABASES, DumpError, DumpForm, PlannedDump, Tools, is_file_name, physical};
 use crate::output::log::Level;
 
 /// The dumps of an archive.
@@ -26,7 +27,12 @@ pub struct Prepared {
 ///
 /// # Errors
 /// When the private directory of the run cannot be written.
-pub fn prepare(sources: &[Source], tools: &Tools<'_>, now: i64) -> Result<Prepared, DumpError> {
+pub fn prepare(
+    sources: &[Source],
+    physical: &[Source],
+    tools: &Tools<'_>,
+    now: i64,
+) -> Result<Prepared, DumpError> {
     let mut prepared = Prepared::default();
     for database in DATABASES {
         let own = |source: &&Source| source.database.key() == database.key();
@@ -56,12 +62,76 @@ pub fn prepare(sources: &[Source], tools: &Tools<'_>, now: i64) -> Result<Prepar
         std::fs::write(&path, text).map_err(|source| DumpError::Write { path, source })?;
         prepared.roots.push(root);
     }
+    for (index, source) in physical.iter().enumerate() {
+        let before = physical.iter().take(index);
+        let twice = before
+            .map(Source::directory)
+            .any(|name| name == source.directory());
+        let stream = backup_of_files(source, twice, tools, now);
+        prepared.streams.push(stream);
+    }
     // Everything of the directories comes before the first stream.
     let place = prepared.roots.len();
     for stream in &mut prepared.streams {
         stream.place = place;
     }
     Ok(prepared)
+}
+
+/// Prepares the backup of a server as its data files. Another one must not have its name.
+fn backup_of_files(source: &Source, twice: bool, tools: &Tools<'_>, now: i64) -> Stream {
+    let access = Access {
+        source,
+        restore: None,
+        tools,
+    };
+    let directory = source.directory();
+    let made = match (is_file_name(&directory), twice) {
+        (true, false) => physical::plan(&access),
+        (true, true) => Err(DumpError::Other {
+            what: access.describe(""),
+            reason: format!(
+                "another entry is {directory:?} in archives too; give each a \"label\""
+            ),
+        }),
+        (false, _) => Err(DumpError::Name {
+            what: access.describe(""),
+        }),
+    };
+    let files = made.map(|program| physical::Backup::new(program, tools.log, tools.runtime));
+    let path = format!("borgmatic/{}/{directory}", physical::DIRECTORY);
+    Stream {
+        // Whole pages: what did not change in a file is the same chunk again.
+        chunker: Some(ChunkerParams::Fixed {
+            block_size: 128 << 10,
+            header_size: 0,
+        }),
+        ..stream(
+            path,
+            match files {
+                Ok(files) => StreamSource::Files(Box::new(files)),
+                Err(error) => StreamSource::Produced(Box::new(Failed(error))),
+            },
+            now,
+        )
+    }
+}
+
+/// A stream of this user.
+fn stream(path: String, source: StreamSource, now: i64) -> Stream {
+    let (user, group) = fastness_sys::process::own_ids();
+    let mut accounts = users::Accounts::new();
+    let name_of = |name: Option<&[u8]>| name.map(<[u8]>::to_vec).unwrap_or_default();
+    Stream {
+        place: 0,
+        source,
+        path: path.into_bytes(),
+        mode: 0o600,
+        user: (name_of(accounts.user_name(user)), user),
+        group: (name_of(accounts.group_name(group)), group),
+        time: now,
+        chunker: None,
+    }
 }
 
 /// The dumps of one kind of database.
@@ -139,19 +209,10 @@ impl Hook<'_> {
     }
 
     fn push(&mut self, source: &Source, name: &str, producer: Box<dyn Producer>) {
-        let (user, group) = fastness_sys::process::own_ids();
-        let mut accounts = users::Accounts::new();
-        let name_of = |name: Option<&[u8]>| name.map(<[u8]>::to_vec).unwrap_or_default();
         let key = source.database.key();
-        self.streams.push(Stream {
-            place: 0,
-            source: StreamSource::Produced(producer),
-            path: format!("borgmatic/{key}/{}/{name}", source.directory()).into_bytes(),
-            mode: 0o600,
-            user: (name_of(accounts.user_name(user)), user),
-            group: (name_of(accounts.group_name(group)), group),
-            time: self.now,
-        });
+        let path = format!("borgmatic/{key}/{}/{name}", source.directory());
+        let produced = StreamSource::Produced(producer);
+        self.streams.push(stream(path, produced, self.now));
     }
 }
 

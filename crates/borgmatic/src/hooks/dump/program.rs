@@ -1,11 +1,12 @@
 //! The programs that dump and restore databases: what they are called with, how they end.
 //!
 //! Each runs in a process group of its own, which is killed when nobody waits for it any more. A
-//! secret goes through a pipe that only this program has open, or through its environment; it is
+//! secret is in a file in memory that only this program has open, or through its environment; it is
 //! never among its words.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -16,6 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fastness_borg::environment::Secret;
+use rustix::fs::{MemfdFlags, Mode, fchmod, memfd_create};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::DumpError;
@@ -31,26 +33,24 @@ const LAST_LINES: usize = 10;
 /// The longest line that is kept of what a program says.
 const LINE_BYTES: u64 = 4096;
 
-/// The longest text that fits into a pipe for certain.
-const PIPE_BYTES: usize = 4096;
-
 /// One program with its words.
 #[derive(Debug, Clone)]
 pub struct Program {
     /// What it works on, for messages: `PostgreSQL database "users" on localhost`.
     pub what: String,
     words: Vec<Word>,
-    piped: Option<Secret>,
+    secret: Option<Secret>,
     variables: Vec<(&'static str, Secret)>,
     environment: Arc<BTreeMap<OsString, OsString>>,
     directory: PathBuf,
+    is_note: fn(&str) -> bool,
 }
 
 #[derive(Debug, Clone)]
 enum Word {
     Text(String),
-    /// The path of the pipe with the secret, behind this.
-    Pipe(&'static str),
+    /// The path of the file with the secret, behind this.
+    File(&'static str),
 }
 
 impl Program {
@@ -64,10 +64,11 @@ impl Program {
         let program = Self {
             what: what.to_owned(),
             words: Vec::new(),
-            piped: None,
+            secret: None,
             variables: Vec::new(),
             environment: Arc::clone(environment),
             directory,
+            is_note: |_| false,
         };
         program.split(Some(command))
     }
@@ -109,11 +110,11 @@ impl Program {
         self.words(words)
     }
 
-    /// Adds a word that is the path of a pipe with this text, behind `before`.
+    /// Adds a word that is the path of a file in memory with this text, behind `before`.
     #[must_use]
-    pub fn pipe(mut self, before: &'static str, text: Secret) -> Self {
-        self.words.push(Word::Pipe(before));
-        self.piped = Some(text);
+    pub fn private_file(mut self, before: &'static str, text: Secret) -> Self {
+        self.words.push(Word::File(before));
+        self.secret = Some(text);
         self
     }
 
@@ -122,6 +123,13 @@ impl Program {
     pub fn variable(mut self, name: &'static str, value: Option<Secret>) -> Self {
         self.variables
             .extend(value.into_iter().map(|value| (name, value)));
+        self
+    }
+
+    /// Tells which lines on stderr are never a warning, whatever words are in them.
+    #[must_use]
+    pub fn notes(mut self, is_note: fn(&str) -> bool) -> Self {
+        self.is_note = is_note;
         self
     }
 
@@ -137,7 +145,7 @@ impl Program {
     pub fn shown(&self) -> String {
         let words = self.words.iter().map(|word| match word {
             Word::Text(text) => quoted(text),
-            Word::Pipe(before) => format!("{before}/dev/fd/N"),
+            Word::File(before) => format!("{before}/dev/fd/N"),
         });
         words.collect::<Vec<_>>().join(" ")
     }
@@ -172,8 +180,8 @@ impl Program {
             .map_err(missing)?;
         let said = Arc::new(Mutex::new(VecDeque::new()));
         let reader = child.stderr.take().map(|stderr| {
-            let (log, said, name) = (log.clone(), Arc::clone(&said), self.name().to_owned());
-            std::thread::spawn(move || listen(stderr, &name, &log, &said))
+            let (log, said, program) = (log.clone(), Arc::clone(&said), self.clone());
+            std::thread::spawn(move || program.listen(stderr, &log, &said))
         });
         Ok(Running {
             program: self.clone(),
@@ -187,20 +195,14 @@ impl Program {
     fn command(&self) -> io::Result<Command> {
         let mut command = Command::new(self.name());
         let mut path = String::new();
-        if let Some(text) = &self.piped {
-            let text = text.reveal().as_bytes();
-            if text.len() > PIPE_BYTES {
-                let text = "user name and password are too long";
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-            }
-            let (reader, mut writer) = io::pipe()?;
-            writer.write_all(text)?;
-            let number = fastness_sys::process::hand_down(&mut command, reader.into());
+        if let Some(text) = &self.secret {
+            let file = private_file(text)?;
+            let number = fastness_sys::process::hand_down(&mut command, file);
             path = format!("/dev/fd/{number}");
         }
         let words = self.words.iter().skip(1).map(|word| match word {
             Word::Text(text) => text.clone(),
-            Word::Pipe(before) => format!("{before}{path}"),
+            Word::File(before) => format!("{before}{path}"),
         });
         command
             .args(words)
@@ -238,37 +240,61 @@ impl Program {
         let mut running = self.start(log, Stdio::null(), Stdio::null())?;
         running.wait(&fastness_borg::signals::end_wanted)
     }
+
+    /// Runs it to its end and returns the last lines that it wrote to stderr.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn said(&self, log: &Log) -> Result<String, DumpError> {
+        let mut running = self.start(log, Stdio::null(), Stdio::null())?;
+        running.wait(&fastness_borg::signals::end_wanted)?;
+        let said = running.said.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(said.iter().map(|line| format!("{line}\n")).collect())
+    }
+
+    /// Passes on what it says, and keeps the last of it.
+    fn listen(&self, stderr: impl Read, log: &Log, said: &Mutex<VecDeque<String>>) {
+        let name = self.name();
+        let mut lines = BufReader::new(stderr);
+        loop {
+            let mut line = Vec::new();
+            match (&mut lines).take(LINE_BYTES).read_until(b'\n', &mut line) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if line.is_empty() {
+                continue;
+            }
+            let lower = line.to_lowercase();
+            let alarms = lower.contains("warn") || lower.contains("error");
+            let level = match alarms && !(self.is_note)(&line) {
+                true => Level::Warning,
+                false => Level::Debug,
+            };
+            let text = match lower.contains(&name.to_lowercase()) {
+                true => line.clone(),
+                false => format!("{name}: {line}"),
+            };
+            log.output(level, &text);
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            if said.len() == LAST_LINES {
+                said.pop_front();
+            }
+            said.push_back(line);
+        }
+    }
 }
 
-/// Passes on what a program says, and keeps the last of it.
-fn listen(stderr: impl Read, name: &str, log: &Log, said: &Mutex<VecDeque<String>>) {
-    let mut lines = BufReader::new(stderr);
-    loop {
-        let mut line = Vec::new();
-        match (&mut lines).take(LINE_BYTES).read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-        if line.is_empty() {
-            continue;
-        }
-        let lower = line.to_lowercase();
-        let level = match lower.contains("warn") || lower.contains("error") {
-            true => Level::Warning,
-            false => Level::Debug,
-        };
-        let text = match lower.contains(&name.to_lowercase()) {
-            true => line.clone(),
-            false => format!("{name}: {line}"),
-        };
-        log.output(level, &text);
-        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.len() == LAST_LINES {
-            said.pop_front();
-        }
-        said.push_back(line);
-    }
+/// A file in memory with a secret. Other than a pipe it can be read again, as `mariadb-backup` does:
+/// from a pipe it would learn nothing at the second time, and go on as another user.
+fn private_file(text: &Secret) -> io::Result<OwnedFd> {
+    let file = memfd_create("fastness-secret", MemfdFlags::CLOEXEC)?;
+    // MariaDB takes no options from a file that all may write.
+    fchmod(&file, Mode::RUSR)?;
+    let mut file = File::from(file);
+    file.write_all(text.reveal().as_bytes())?;
+    Ok(file.into())
 }
 
 /// A program that runs. It does not outlive this.

@@ -128,7 +128,7 @@ pub struct Access<'a> {
 }
 
 impl Access<'_> {
-    /// One of the databases it stands for, for messages.
+    /// One of the databases it stands for, or without a name the server, for messages.
     pub fn describe(&self, name: &str) -> String {
         let title = self.source.database.title();
         let flags = self.restore;
@@ -138,10 +138,14 @@ impl Access<'_> {
             .or_else(|| self.get("hostname"))
             .or_else(|| self.get("socket_path"));
         let port = self.get("port").map(|port| format!(":{port}"));
+        let what = match name {
+            "" => title.to_owned(),
+            name => format!("{title} database {name:?}"),
+        };
         match (host, self.get("path")) {
-            (None, Some(path)) => format!("{title} database {name:?} in {path}"),
+            (None, Some(path)) => format!("{what} in {path}"),
             (host, _) => format!(
-                "{title} database {name:?} on {}{}",
+                "{what} on {}{}",
                 host.unwrap_or_else(|| "localhost".to_owned()),
                 port.unwrap_or_default()
             ),
