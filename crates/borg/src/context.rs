@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fastness_engine::create::Stream;
+use fastness_engine::create::Additions;
 use fastness_format::location::{Location, check_archive_name};
 use fastness_sys::daemon::Starting;
 use jiff::Timestamp;
@@ -53,8 +53,8 @@ pub struct Context<'a> {
     pub directory: PathBuf,
     /// In a process that is on its way to the background: to be told when it is ready.
     pub starting: Option<Starting>,
-    /// What a new archive gets besides what the command line says, in the order of their places.
-    pub produced: Vec<Stream>,
+    /// What a create gets besides what the command line says.
+    pub additions: Additions,
 }
 
 impl Context<'_> {

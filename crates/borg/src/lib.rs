@@ -38,7 +38,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fastness_engine::create::Stream;
+use fastness_engine::create::Additions;
 use fastness_engine::event::Level;
 use fastness_sys::daemon::{self, Side, Waiting};
 
@@ -62,15 +62,15 @@ pub const BORG_VERSION: &str = "1.4.5";
 
 /// Runs the command line given, whose first word is the program's name, and returns how it ended.
 pub fn run(command_line: &[OsString], streams: Streams, environment: &Environment) -> ExitCode {
-    run_with(command_line, streams, environment, Vec::new())
+    run_with(command_line, streams, environment, Additions::default())
 }
 
-/// As [`run`]. A `create` puts `produced` into its archive besides what it is told to.
+/// As [`run`]. A `create` gets `additions` besides what it is told.
 pub fn run_with(
     command_line: &[OsString],
     mut streams: Streams,
     environment: &Environment,
-    produced: Vec<Stream>,
+    additions: Additions,
 ) -> ExitCode {
     let arguments = command_line.get(1..).unwrap_or_default();
     let (entry, mut action) = match read(arguments, &mut streams) {
@@ -91,7 +91,7 @@ pub fn run_with(
             command_line,
             streams,
             environment,
-            produced,
+            additions,
         ),
         Err(error) => refuse(entry, &error, &mut streams, environment),
     }
@@ -128,7 +128,7 @@ pub fn run_borgfs(
             command_line,
             streams,
             environment,
-            Vec::new(),
+            Additions::default(),
         ),
         Err(error) => refuse(&BORGFS, &error, &mut streams, environment),
     }
@@ -260,7 +260,7 @@ fn carry_out(
     command_line: &[OsString],
     mut streams: Streams,
     environment: &Environment,
-    produced: Vec<Stream>,
+    additions: Additions,
 ) -> ExitCode {
     let common = action.common().clone();
     fastness_sys::process::set_umask(common.umask);
@@ -295,7 +295,7 @@ fn carry_out(
         command_line,
         directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
         starting,
-        produced,
+        additions,
     };
     let result = perform(action, &mut context);
     let result = result.map_err(|error| signals::cause_of_end().unwrap_or(error));

@@ -1,7 +1,8 @@
 //! Where a run keeps its own files: for as long as it runs, and between runs.
 
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags};
@@ -48,7 +49,7 @@ pub struct RuntimeDirectory {
 }
 
 /// What tells our directories from those of borgmatic, which has the same names for them.
-const MARK: &str = ".fastness";
+pub const MARK: &str = ".fastness";
 
 impl RuntimeDirectory {
     /// Makes it.
@@ -136,16 +137,50 @@ fn remove_leftovers(base: &Path) {
             continue;
         };
         if rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            let _ = std::fs::remove_dir_all(&path);
+            remove(&path);
         }
     }
 }
 
 impl Drop for RuntimeDirectory {
     fn drop(&mut self) {
-        // What cannot be removed is temporary anyway.
-        let _ = std::fs::remove_dir_all(&self.temporary);
+        remove(&self.temporary);
     }
+}
+
+/// Removes a temporary directory. While something is mounted in it, it stays: what is there is no
+/// part of it.
+fn remove(path: &Path) {
+    if !mounts().iter().any(|mount| mount.starts_with(path)) {
+        // What cannot be removed is temporary anyway.
+        let _ = std::fs::remove_dir_all(path);
+    }
+}
+
+/// Returns the mount points that this process sees.
+pub fn mounts() -> Vec<PathBuf> {
+    let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let lines = table.split(|byte| *byte == b'\n');
+    lines
+        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
+        .map(|path| PathBuf::from(OsString::from_vec(unescaped(path))))
+        .collect()
+}
+
+/// Blanks and the like stand there as a backslash with three octal digits.
+fn unescaped(mut path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    while let Some((first, rest)) = path.split_first() {
+        let digits = rest.first_chunk::<3>().filter(|_| *first == b'\\');
+        let value = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        let value = value.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        out.push(value.unwrap_or(*first));
+        path = match value {
+            Some(_) => rest.get(3..).unwrap_or_default(),
+            None => rest,
+        };
+    }
+    out
 }
 
 fn set(variable: Variables<'_>, name: &str) -> Option<String> {
@@ -221,6 +256,12 @@ mod tests {
             ["borgmatic-new", "borgmatic-of-borgmatic", "borgmatic-used"]
         );
         drop((used, new));
+    }
+
+    #[test]
+    fn escaped_bytes_of_mount_points_are_restored() {
+        assert_eq!(unescaped(b"/a\\040b\\134c\\x"), b"/a b\\c\\x");
+        assert!(mounts().contains(&PathBuf::from("/")));
     }
 
     #[test]

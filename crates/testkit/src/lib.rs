@@ -10,6 +10,7 @@
 //! - [`forge`] makes hostile archives;
 //! - [`Sshd`] is a server of OpenSSH on a loopback port, [`Relay`] a bad way to it;
 //! - [`HttpRecorder`] writes down the requests that services would get, [`Authority`] makes certificates for it;
+//! - [`RamDisk`] is a small file system, [`Btrfs`] one with snapshots;
 //! - [`PostgreSql`] and [`MariaDb`] are database servers on sockets of their own;
 //! - [`golden`] unpacks the repositories below `testdata/`;
 //! - [`NonceLedger`] finds counter values used twice, [`kill`] ends programs at chosen system calls.
@@ -22,6 +23,7 @@
 )]
 
 mod authority;
+mod btrfs;
 mod database_servers;
 pub mod forge;
 pub mod golden;
@@ -40,6 +42,7 @@ mod tree;
 mod zygote;
 
 pub use authority::Authority;
+pub use btrfs::Btrfs;
 pub use database_servers::{MariaDb, PostgreSql};
 pub use http_recorder::{HttpRecorder, HttpRequest};
 pub use nonces::NonceLedger;

@@ -32,6 +32,8 @@ pub fn plan(flags: &Create, context: &Context<'_>) -> Result<Step, PlanError> {
                 true => Vec::new(),
                 false => context.options.physical.clone(),
             },
+            snapshots: context.options.snapshots.clone(),
+            dry_run: context.dry_run,
         },
     })
 }

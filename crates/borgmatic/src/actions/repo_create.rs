@@ -7,9 +7,15 @@ use crate::plan::{Context, PlanError, Step, Task};
 /// Plans it.
 ///
 /// # Errors
-/// When no encryption mode is named anywhere.
+/// When no encryption mode is named anywhere, or something that only Borg 2 has.
 pub fn plan(flags: &RepoCreate, context: &Context<'_>) -> Result<Step, PlanError> {
     let repository = context.repository;
+    if let Some(option) = repository.borg2_choice {
+        return Err(PlanError::Borg2 {
+            repository: repository.name().to_owned(),
+            option,
+        });
+    }
     let encryption = flags
         .encryption
         .as_ref()

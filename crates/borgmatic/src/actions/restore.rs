@@ -19,10 +19,13 @@ pub fn plan(flags: &Restore, context: &Context<'_>) -> Step {
         ArchiveName::Known(name) => Some(name),
         ArchiveName::FoundByRun => None,
     };
+    let old_place = context.options.access.old_place();
+    let old_dumps = old_place.map(|place| format!("sh:{place}/*_databases/**"));
     let listing = begin("list", context)
         .words(["--format", "{type} {path}{NUL}"])
         .archive(&absolute_repository(context), &ArchiveName::FoundByRun)
         .words(PLACES)
+        .words(old_dumps)
         .shown(Show::Query);
     let physical_listing = begin("list", context)
         .words(["--format", "{path}{NUL}"])

@@ -94,14 +94,6 @@ pub enum ConfigError {
         /// The known key that is closest.
         closest: Option<String>,
     },
-    /// An option or value of borgmatic that Fastness does not do yet.
-    #[error("{at}: {what} is not supported yet")]
-    NotSupportedYet {
-        /// Where it stands.
-        at: Position,
-        /// The option or value, in words.
-        what: String,
-    },
     /// A value of the wrong type.
     #[error("{at}: {option:?} must be {expected}, not {found}")]
     WrongType {
@@ -175,7 +167,6 @@ impl ConfigError {
             | Self::Include { at, .. }
             | Self::MissingVariable { at, .. }
             | Self::UnknownOption { at, .. }
-            | Self::NotSupportedYet { at, .. }
             | Self::WrongType { at, .. }
             | Self::NotAllowed { at, .. }
             | Self::Missing { at, .. }

@@ -53,13 +53,13 @@ fn property(spec: &'static OptionSpec) -> Value {
     let Some(members) = schema.as_object_mut() else {
         return schema;
     };
-    let later = match spec.support {
+    let note = match spec.support {
         Support::Works => "",
-        Support::NotYet => " (not supported by Fastness yet)",
+        Support::Borg2 => " (Borg 2 only, no effect)",
     };
     members.insert(
         "description".to_owned(),
-        json!(format!("{}{later}", spec.about)),
+        json!(format!("{}{note}", spec.about)),
     );
     if let Some(default) = spec.default {
         members.insert("default".to_owned(), json!(default));

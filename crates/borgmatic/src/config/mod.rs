@@ -75,6 +75,8 @@ pub struct Repository {
     pub storage_quota: Option<String>,
     /// For `repo-create`: make missing parents.
     pub make_parent_directories: Option<bool>,
+    /// For `repo-create`: a choice that only Borg 2 offers.
+    pub borg2_choice: Option<&'static str>,
     /// The options of the top level with those of this repository over them.
     pub options: Options,
 }
@@ -136,8 +138,8 @@ impl Configuration {
         if context.interpolate_environment {
             interpolate::apply_environment(&mut tree, context.variable)?;
         }
-        let warnings = normalize::normalize(&mut tree)?;
-        let mut errors = schema::validate(&tree);
+        let mut warnings = normalize::normalize(&mut tree)?;
+        let mut errors = schema::validate(&tree, &mut warnings);
         errors.extend(logic::examine(&tree));
         if !errors.is_empty() {
             errors.sort_by_key(|error| error.line());
@@ -207,6 +209,9 @@ impl Repository {
             append_only: boolean("append_only"),
             storage_quota: text("storage_quota"),
             make_parent_directories: boolean("make_parent_directories"),
+            borg2_choice: ["id_hash", "key_location"]
+                .into_iter()
+                .find(|key| own.get(key).is_some()),
             options: Options::read(top, Some(own)),
         }
     }

@@ -3,8 +3,8 @@
 //! It is the one place where an option is declared, and it is data: `options.yaml` beside this
 //! file, part of the program, read once. Validation, the command line flags, the sample
 //! configuration, the JSON Schema and the reference are made of it; [`super::typed`] gives the
-//! working ones their meaning. The names are those of borgmatic 2.1; one that Fastness does not do
-//! yet stays in the table as [`Support::NotYet`], so that it is refused by name and never ignored.
+//! working ones their meaning. The names are those of borgmatic 2.1; one that means something to
+//! Borg 2 only is [`Support::Borg2`], and whoever uses it is told that it has no effect.
 
 use std::sync::LazyLock;
 
@@ -68,8 +68,8 @@ fn spec(entry: &Entry) -> Option<OptionSpec> {
         about: text("about")?,
         example: text("example")?,
         default: text("default"),
-        support: match given("later") {
-            true => Support::NotYet,
+        support: match given("borg2") {
+            true => Support::Borg2,
             false => Support::Works,
         },
         required: given("required"),

@@ -59,14 +59,15 @@ pub fn markdown() -> String {
             section(&mut out, &format!("Fields of `{}`", spec.name), fields);
         }
     }
-    let later: Vec<String> = options()
+    out.push_str("## For Borg 2 only\n\nRepositories that only Borg 2 reaches (`rclone:`, `sftp://`, `s3:`, `b2:`) are refused. These options of borgmatic mean something to Borg 2 only; they have no effect, which is told as a warning: ");
+    let borg2: Vec<String> = options()
         .iter()
-        .filter(|spec| spec.support == Support::NotYet)
+        .chain(repository())
+        .filter(|spec| spec.support == Support::Borg2)
         .map(|spec| format!("`{}`", spec.name))
         .collect();
-    out.push_str("## Not supported yet\n\nThese options of borgmatic are refused with an error, never ignored: ");
-    out.push_str(&later.join(", "));
-    out.push_str(".\n\nThe same holds for repositories that only Borg 2 reaches (`rclone:`, `sftp://`, `s3:`, `b2:`).\n");
+    out.push_str(&borg2.join(", "));
+    out.push_str(".\n");
     out
 }
 
@@ -133,6 +134,9 @@ mod tests {
         let (_, rest) = HEAD.split_once("```yaml\n").unwrap();
         let (example, _) = rest.split_once("```").unwrap();
         let tree = super::super::load::load_text(example, "example").unwrap();
-        assert_eq!(super::super::schema::validate(&tree).len(), 0);
+        assert_eq!(
+            super::super::schema::validate(&tree, &mut Vec::new()).len(),
+            0
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! What a declared option is, and the comparison of a tree with the declarations.
 //!
 //! All that is wrong is collected, each with its place. Nothing is ignored: a key is known and
-//! works, or is refused as unknown (with the closest known key) or as not supported yet.
+//! works, is refused as unknown (with the closest known key), or is told to have no effect.
 
 use super::error::{ConfigError, closest};
 use super::options::{options, repository};
@@ -47,8 +47,8 @@ pub enum Kind {
 pub enum Support {
     /// It works.
     Works,
-    /// borgmatic has it, Fastness not yet.
-    NotYet,
+    /// Only Borg 2 knows what it is about: it has no effect.
+    Borg2,
 }
 
 /// The declaration of an option.
@@ -82,18 +82,23 @@ pub fn lookup(specs: &'static [OptionSpec], name: &str) -> Option<&'static Optio
     specs.iter().find(|spec| spec.name == name)
 }
 
-/// Compares a whole configuration with the declared options.
-pub fn validate(root: &Node) -> Vec<ConfigError> {
-    let mut validator = Validator { errors: Vec::new() };
+/// Compares a whole configuration with the declared options. Returns what is wrong with it, and
+/// puts into `warnings` what has no effect.
+pub fn validate(root: &Node, warnings: &mut Vec<String>) -> Vec<ConfigError> {
+    let mut validator = Validator {
+        errors: Vec::new(),
+        warnings,
+    };
     validator.fields(root, "", options(), &[]);
     validator.errors
 }
 
-struct Validator {
+struct Validator<'a> {
+    warnings: &'a mut Vec<String>,
     errors: Vec<ConfigError>,
 }
 
-impl Validator {
+impl Validator<'_> {
     /// Checks a mapping against its declarations; `more` are accepted beside them.
     fn fields(
         &mut self,
@@ -112,11 +117,13 @@ impl Validator {
                 self.unknown(entry, place, specs, more);
                 continue;
             };
-            if spec.support == Support::NotYet {
-                self.errors.push(ConfigError::NotSupportedYet {
-                    at: entry.at.clone(),
-                    what: format!("the option {:?}", join(place, &entry.key)),
-                });
+            if spec.support == Support::Borg2 {
+                let option = join(place, &entry.key);
+                let text = format!(
+                    "{}: {option:?} is for Borg 2 only and has no effect",
+                    entry.at
+                );
+                self.warnings.push(text);
             }
             if !(spec.may_be_empty && entry.value.value == Value::Null) {
                 self.value(&entry.value, &join(place, &entry.key), spec.kind);

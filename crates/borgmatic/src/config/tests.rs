@@ -106,18 +106,23 @@ fn values_without_sense_are_refused() {
 }
 
 #[test]
-fn what_does_not_work_yet_is_refused_and_not_ignored() {
+fn what_cannot_be_used_is_refused() {
     insta::assert_snapshot!(
-        errors(
-            "checkpoint_volume: 3\nssh_command: \"ssh '\"\nrepositories:\n    - path: rclone:x\n    - path: host:x\n      id_hash: sha256\n"
-        ),
+        errors("ssh_command: \"ssh '\"\nrepositories:\n    - path: rclone:x\n"),
         @r#"
-        config.yaml:1: the option "checkpoint_volume" is not supported yet
-        config.yaml:2: "ssh_command": is no command: empty, or a quote is not closed
-        config.yaml:4: "repositories[0].path": "rclone:x" is for Borg 2; Borg 1 reaches other machines by ssh only: ssh://user@host/./path
-        config.yaml:6: the option "repositories[1].id_hash" is not supported yet
+        config.yaml:1: "ssh_command": is no command: empty, or a quote is not closed
+        config.yaml:3: "repositories[0].path": "rclone:x" is for Borg 2; Borg 1 reaches other machines by ssh only: ssh://user@host/./path
         "#
     );
+}
+
+#[test]
+fn what_only_borg_2_knows_is_told_to_have_no_effect() {
+    let text = "checkpoint_volume: 3\nrepositories:\n    - path: /x\n      id_hash: sha256\n";
+    insta::assert_snapshot!(parse(text).unwrap().warnings.join("\n"), @r#"
+    config.yaml:1: "checkpoint_volume" is for Borg 2 only and has no effect
+    config.yaml:4: "repositories[0].id_hash" is for Borg 2 only and has no effect
+    "#);
 }
 
 #[test]

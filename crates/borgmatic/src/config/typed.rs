@@ -12,6 +12,7 @@ use crate::hooks::command::CommandHook;
 use crate::hooks::credential::CredentialSettings;
 use crate::hooks::dump::source::Source;
 use crate::hooks::dump::{DATABASES, physical};
+use crate::hooks::snapshot::{FILE_SYSTEMS, Settings};
 
 /// Everything that decides how one repository is handled. A missing option is `None` (or empty):
 /// nothing is sent to Borg for it.
@@ -45,6 +46,8 @@ pub struct Options {
     pub databases: Vec<Source>,
     /// Servers of MariaDB that are saved as their data files.
     pub physical: Vec<Source>,
+    /// File systems whose snapshots are saved, in the order of [`FILE_SYSTEMS`].
+    pub snapshots: Vec<Settings>,
 }
 
 /// What is saved, and what not.
@@ -95,10 +98,24 @@ pub struct Access {
     pub user_runtime_directory: Option<String>,
     /// Directory for what is remembered.
     pub user_state_directory: Option<String>,
+    /// Where old archives have what borgmatic itself put into them.
+    pub source_directory: Option<String>,
     /// The digits of the umask, as configured.
     pub umask: Option<i64>,
     /// Seconds to wait for a lock.
     pub lock_wait: Option<i64>,
+}
+
+impl Access {
+    /// The place in archives of what old versions put into them, if it is configured: a shell
+    /// pattern.
+    pub fn old_place(&self) -> Option<String> {
+        let directory = self.source_directory.as_deref()?.trim_end_matches('/');
+        Some(match directory.strip_prefix("~/") {
+            Some(rest) => format!("**/{rest}"),
+            None => directory.trim_start_matches('/').to_owned(),
+        })
+    }
 }
 
 /// How archives are made, named and chosen.
@@ -317,6 +334,10 @@ impl Options {
                 })
                 .collect(),
             physical: physical::sources(read.get("fastness")),
+            snapshots: FILE_SYSTEMS
+                .iter()
+                .filter_map(|kind| Some(Settings::read(*kind, read.get(kind.key())?)))
+                .collect(),
         }
     }
 }
@@ -432,6 +453,7 @@ impl<'a> Reader<'a> {
             local_path: self.text("local_path"),
             user_runtime_directory: self.text("user_runtime_directory"),
             user_state_directory: self.text("user_state_directory"),
+            source_directory: self.text("borgmatic_source_directory"),
             umask: self.integer("umask"),
             lock_wait: self.integer("lock_wait"),
         }

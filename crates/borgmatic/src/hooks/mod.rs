@@ -1,4 +1,5 @@
-//! What a configuration attaches to a run: commands around it, secrets from elsewhere, services that watch.
+//! What a configuration attaches to a run: commands around it, secrets from elsewhere, services that watch,
+//! databases that are dumped, file systems that stand still.
 //!
 //! Each kind has its own module; nothing here knows Borg.
 
@@ -6,3 +7,4 @@ pub mod command;
 pub mod credential;
 pub mod dump;
 pub mod monitoring;
+pub mod snapshot;

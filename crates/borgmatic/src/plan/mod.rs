@@ -16,6 +16,7 @@ use crate::command_line::actions::{Action, Restore};
 use crate::config::typed::{CheckOptions, Options, SpotLimits};
 use crate::config::{Configuration, Repository};
 use crate::hooks::dump::source::Source;
+use crate::hooks::snapshot::Settings;
 use call::{Call, Environment};
 
 /// What is done for one configuration file.
@@ -69,6 +70,10 @@ pub enum Task {
         databases: Vec<Source>,
         /// Servers whose data files go into it.
         physical: Vec<Source>,
+        /// File systems whose snapshots it is made of.
+        snapshots: Vec<Settings>,
+        /// Change nothing.
+        dry_run: bool,
     },
     /// Restore databases.
     Restore(Box<RestoreTask>),
@@ -199,6 +204,14 @@ pub enum PlanError {
     NoEncryption {
         /// The repository.
         repository: String,
+    },
+    /// A repository of Borg 2 is wanted.
+    #[error("{repository}: {option:?} is for Borg 2 only; with Borg 1, \"encryption\" says it all")]
+    Borg2 {
+        /// The repository.
+        repository: String,
+        /// The option.
+        option: &'static str,
     },
     /// Options that exclude each other.
     #[error("with create, list_details goes neither with progress nor with --json")]

@@ -84,13 +84,17 @@ fn strip_components(flags: &Bootstrap, files: &[String]) -> Option<String> {
 
 /// The commands that look for the list of configuration files.
 pub fn manifest_calls(options: &crate::config::typed::Options, repository: &str) -> Vec<Call> {
+    let old_place = options.access.old_place();
+    let old_manifest = old_place.map(|place| format!("sh:{place}/bootstrap/manifest.json"));
     MANIFESTS
         .iter()
+        .copied()
+        .chain(old_manifest.as_deref())
         .map(|place| {
             Call::new("extract", options)
                 .words(["--log-json", "--stdout"])
                 .archive(repository, &ArchiveName::FoundByRun)
-                .word(*place)
+                .word(place)
                 .shown(Show::Query)
         })
         .collect()

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use fastness_borg::console::{Output, Streams};
 use fastness_borg::environment::{Environment, Secret};
-use fastness_engine::create::Stream;
+use fastness_engine::create::Additions;
 
 use super::external;
 
@@ -32,7 +32,7 @@ pub struct Invocation {
     /// Receives what is said about the work.
     pub stderr: Box<dyn Write + Send>,
     /// What a new archive gets besides.
-    pub produced: Vec<Stream>,
+    pub additions: Additions,
 }
 
 /// Runs Borg commands.
@@ -79,7 +79,7 @@ impl Borg for InProcess {
         };
         let mut words = vec![OsString::from("borg")];
         words.extend(invocation.arguments.into_iter().map(OsString::from));
-        let code = fastness_borg::run_with(&words, streams, &environment, invocation.produced);
+        let code = fastness_borg::run_with(&words, streams, &environment, invocation.additions);
         Ok(code.code())
     }
 }

@@ -52,7 +52,7 @@ fn found(program: &str, path: Option<&OsStr>) -> Option<PathBuf> {
 /// # Errors
 /// When it cannot be started or given its passphrase.
 pub fn run(program: &str, invocation: Invocation) -> io::Result<u8> {
-    if !invocation.produced.is_empty() {
+    if !invocation.additions.streams.is_empty() {
         let text = format!(
             "{program} (local_path) makes the archive, but dumps of databases only get into archives that \
              this program makes: remove local_path, or save the databases with a configuration of their own"

@@ -5,6 +5,7 @@ use crate::directories::DirectoryError;
 use crate::hooks::command::CommandError;
 use crate::hooks::credential::CredentialError;
 use crate::hooks::dump::DumpError;
+use crate::hooks::snapshot::SnapshotError;
 use crate::output::log::{Level, Log};
 use crate::patterns::PatternError;
 use crate::plan::PlanError;
@@ -85,6 +86,9 @@ pub enum RunError {
     /// Something about databases.
     #[error(transparent)]
     Database(#[from] DumpError),
+    /// Something about snapshots.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// Databases were not restored, each with the reason.
     #[error("{}", .0.join("\n"))]
     Restore(Vec<String>),

@@ -82,20 +82,36 @@ fn counted(count: usize) -> String {
 struct Entry {
     is_directory: bool,
     path: String,
+    /// The part of its path from the name of the hook on.
+    below: Option<String>,
 }
 
 impl Entry {
-    /// The part of its path from the name of the hook on.
-    fn below(&self) -> Option<&str> {
-        let path = self.path.as_str();
-        if let Some(below) = path.strip_prefix("borgmatic/") {
-            return Some(below);
-        }
+    fn new(line: &[u8], old_place: Option<&str>) -> Option<Self> {
+        let (kind, path) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+        Some(Self {
+            is_directory: kind == "d",
+            path: path.to_owned(),
+            below: below(path, old_place).map(str::to_owned),
+        })
+    }
+}
+
+/// The part of a path from the name of the hook on.
+fn below<'a>(path: &'a str, old_place: Option<&str>) -> Option<&'a str> {
+    if let Some(below) = path.strip_prefix("borgmatic/") {
+        return Some(below);
+    }
+    let in_old_place = old_place.and_then(|place| match place.strip_prefix("**/") {
+        Some(place) => Some(path.split_once(&format!("/{place}/"))?.1),
+        None => path.strip_prefix(place)?.strip_prefix('/'),
+    });
+    in_old_place.or_else(|| {
         let (_, below) = path
             .split_once("/borgmatic/")
             .or_else(|| path.split_once(".borgmatic/"))?;
         Some(below)
-    }
+    })
 }
 
 /// The dumps that a call asks for.
@@ -171,13 +187,8 @@ impl Restorer<'_> {
         let (call, environment) = (&self.task.listing, &self.plan.environment);
         let given = self.runner.run(call, environment, self.extra())?;
         let lines = given.data.split(|byte| *byte == 0);
-        let entries = lines.filter_map(|line| {
-            let (kind, path) = std::str::from_utf8(line).ok()?.split_once(' ')?;
-            Some(Entry {
-                is_directory: kind == "d",
-                path: path.to_owned(),
-            })
-        });
+        let old_place = self.plan.repository.options.access.old_place();
+        let entries = lines.filter_map(|line| Entry::new(line, old_place.as_deref()));
         Ok(entries.collect())
     }
 
@@ -185,7 +196,7 @@ impl Restorer<'_> {
     fn dumps(&self, entries: &[Entry]) -> Result<Vec<Dump>, RunError> {
         let mut dumps = Vec::new();
         let described = |entry: &&Entry| {
-            let below = entry.below().unwrap_or_default();
+            let below = entry.below.as_deref().unwrap_or_default();
             below.split('/').count() == 2 && below.ends_with("/dumps.json")
         };
         for entry in entries.iter().filter(described) {
@@ -205,7 +216,7 @@ impl Restorer<'_> {
             dumps.extend(read);
         }
         if dumps.is_empty() {
-            let below = entries.iter().filter_map(Entry::below);
+            let below = entries.iter().filter_map(|entry| entry.below.as_deref());
             for dump in below.filter_map(metadata::from_path) {
                 if !dumps.contains(&dump) {
                     dumps.push(dump);
@@ -256,7 +267,7 @@ impl Restorer<'_> {
             let path = format!("{}/{}/{}", dump.hook, dump.directory(*port), dump.name);
             entries
                 .iter()
-                .find(|entry| entry.below() == Some(path.as_str()))
+                .find(|entry| entry.below.as_ref() == Some(&path))
         })
     }
 

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::rc::Rc;
 
 use fastness_borg::environment::Secret;
-use fastness_engine::create::Stream;
+use fastness_engine::create::Additions;
 use serde_json::Value;
 
 use crate::hooks::credential::Credentials;
@@ -48,7 +48,7 @@ pub struct Attached {
     /// Takes its data, instead of the log or the run.
     pub stdout: Option<Box<dyn Write + Send>>,
     /// What a new archive gets besides.
-    pub produced: Vec<Stream>,
+    pub additions: Additions,
 }
 
 /// What a command gave.
@@ -164,7 +164,7 @@ impl<'a> Runner<'a> {
             directory: call.directory.clone(),
             stdout: attached.stdout.unwrap_or_else(|| collector.stdout()),
             stderr: collector.stderr(),
-            produced: attached.produced,
+            additions: attached.additions,
         };
         let code = self.world.borg.run(invocation);
         self.log.progress(None);

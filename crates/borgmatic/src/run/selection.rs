@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fastness_borg::signals::{self, Watch};
-use fastness_engine::create::Stream;
+use fastness_engine::create::Additions;
 
 use crate::bootstrap;
 use crate::config::typed::Options;
 use crate::directories::RuntimeDirectory;
 use crate::hooks::dump::source::Source;
 use crate::hooks::dump::{Prepared, Tools, prepare};
+use crate::hooks::snapshot::{self, Held, Settings, Shop};
 use crate::patterns::{self, Pattern};
 
 use super::outcome::RunError;
@@ -18,12 +19,28 @@ use super::runner::Runner;
 
 /// A file with patterns in a directory of this run, which goes with it.
 pub struct Selection {
+    /// Go before the directory in which some of them are mounted.
+    _snapshots: Vec<Held>,
     _directory: RuntimeDirectory,
     file: PathBuf,
     /// Its lines.
     pub lines: Vec<String>,
-    /// What is made while the archive is, beside what the lines say.
-    pub produced: Vec<Stream>,
+    /// What the archive gets besides what the lines say.
+    pub additions: Additions,
+}
+
+/// What a new archive is made of besides what is configured as such.
+pub struct Parts<'a> {
+    /// Configuration files.
+    pub config_files: &'a [PathBuf],
+    /// Databases whose dumps go into it.
+    pub databases: &'a [Source],
+    /// Servers whose data files go into it.
+    pub physical: &'a [Source],
+    /// File systems that are saved from snapshots.
+    pub snapshots: &'a [Settings],
+    /// Only tell what would be done.
+    pub dry_run: bool,
 }
 
 impl Selection {
@@ -33,25 +50,33 @@ impl Selection {
     /// When the patterns cannot be made or written.
     pub fn make(runner: &Runner<'_>, options: &Options, more: &[String]) -> Result<Self, RunError> {
         let more = more.iter().map(|path| patterns::root(path)).collect();
-        Self::write(runner, options, |_| Ok(more))
+        Self::write(runner, options, |_, _| Ok(more))
     }
 
-    /// Writes what is configured, and for a new archive the databases and the configuration files
-    /// before it.
+    /// Writes what is configured, led into snapshots, and for a new archive the databases and the
+    /// configuration files before it.
     ///
     /// # Errors
-    /// When the patterns cannot be made or written.
+    /// When a snapshot cannot be taken, or the patterns cannot be made or written.
     pub fn of_archive(
         runner: &Runner<'_>,
         options: &Options,
-        config_files: &[PathBuf],
-        databases: &[Source],
-        physical: &[Source],
+        parts: &Parts<'_>,
     ) -> Result<Self, RunError> {
-        let mut produced = Vec::new();
-        let mut selection = Self::write(runner, options, |directory| {
-            let prepared = dumps(runner, options, [databases, physical], directory)?;
-            produced = prepared.streams;
+        let (mut additions, mut held) = (Additions::default(), Vec::new());
+        let config_files = parts.config_files;
+        let mut selection = Self::write(runner, options, |directory, configured| {
+            for settings in parts.snapshots {
+                let shop = shop(runner, options, settings, directory, parts.dry_run);
+                held.push(snapshot::take(shop, configured)?);
+            }
+            let prepared = dumps(
+                runner,
+                options,
+                [parts.databases, parts.physical],
+                directory,
+            )?;
+            additions.streams = prepared.streams;
             let roots = prepared.roots.iter().filter_map(|root| root.to_str());
             let mut patterns: Vec<Pattern> = roots.flat_map(bootstrap::saved).collect();
             if !config_files.is_empty() {
@@ -59,35 +84,57 @@ impl Selection {
             }
             Ok(patterns)
         })?;
-        selection.produced = produced;
+        additions.aliases = held.iter().flat_map(Held::aliases).collect();
+        selection.additions = additions;
+        selection._snapshots = held;
         Ok(selection)
     }
 
     fn write(
         runner: &Runner<'_>,
         options: &Options,
-        own: impl FnOnce(&Path) -> Result<Vec<Pattern>, RunError>,
+        own: impl FnOnce(&Path, &mut Vec<Pattern>) -> Result<Vec<Pattern>, RunError>,
     ) -> Result<Self, RunError> {
         let variable = |name: &str| runner.world.variable(name);
         let unique = (runner.world.unique)();
-        let configured = patterns::collect(&options.sources, &variable)?;
+        let mut configured = patterns::collect(&options.sources, &variable)?;
         let directory = RuntimeDirectory::create(&options.access, &variable, &unique)?;
         let file = directory.path().join(format!("patterns-{unique}"));
-        let mut all = own(&directory.path())?;
+        let mut all = own(&directory.path(), &mut configured)?;
         all.extend(configured);
         let lines = patterns::unique_lines(&all);
         std::fs::write(&file, lines.join("\n")).map_err(failed)?;
         Ok(Self {
+            _snapshots: Vec::new(),
             _directory: directory,
             file,
             lines,
-            produced: Vec::new(),
+            additions: Additions::default(),
         })
     }
 
     /// The path of the file.
     pub fn file(&self) -> Option<&str> {
         self.file.to_str()
+    }
+}
+
+/// Lends what snapshots are taken with.
+fn shop(
+    runner: &Runner<'_>,
+    options: &Options,
+    settings: &Settings,
+    runtime: &Path,
+    dry_run: bool,
+) -> Shop {
+    let variable = |name: &str| runner.world.variable(name);
+    Shop {
+        settings: settings.clone(),
+        log: runner.log.clone(),
+        environment: Arc::new(runner.world.variables.clone()),
+        working_directory: patterns::working_directory(&options.sources, &variable),
+        runtime: runtime.to_owned(),
+        dry_run,
     }
 }
 

@@ -9,7 +9,6 @@ use crate::checks::{self, CheckTimes, Skip};
 use crate::config::Repository;
 use crate::directories::state_directory;
 use crate::hooks::command::Scope;
-use crate::hooks::dump::source::Source;
 use crate::output::log::Level;
 use crate::output::progress::span;
 use crate::patterns;
@@ -22,7 +21,7 @@ use super::outcome::RunError;
 use super::report::{self, Report};
 use super::restore;
 use super::runner::{Attached, Extra, Given, Runner, parse_json};
-use super::selection::Selection;
+use super::selection::{Parts, Selection};
 use super::spot;
 
 /// Exit codes of a query for a repository that is not there.
@@ -99,12 +98,20 @@ impl Steps<'_> {
                 store_config_files,
                 databases,
                 physical,
+                snapshots,
+                dry_run,
             } => {
-                let config_files = match store_config_files {
-                    true => self.config_files,
-                    false => &[],
+                let parts = Parts {
+                    config_files: match store_config_files {
+                        true => self.config_files,
+                        false => &[],
+                    },
+                    databases,
+                    physical,
+                    snapshots,
+                    dry_run: *dry_run,
                 };
-                self.create(call, config_files, [databases, physical], plan)
+                self.create(call, &parts, plan)
             }
             Task::Restore(task) => restore::run(self.runner, task, plan),
             Task::RepoCreate {
@@ -168,15 +175,13 @@ impl Steps<'_> {
     fn create(
         &mut self,
         call: &Call,
-        config_files: &[PathBuf],
-        [databases, physical]: [&[Source]; 2],
+        parts: &Parts<'_>,
         plan: &RepositoryPlan,
     ) -> Result<String, RunError> {
         let options = &plan.repository.options;
         let variable = |name: &str| self.runner.world.variable(name);
-        let mut selection =
-            Selection::of_archive(self.runner, options, config_files, databases, physical)?;
-        let produced = std::mem::take(&mut selection.produced);
+        let mut selection = Selection::of_archive(self.runner, options, parts)?;
+        let additions = std::mem::take(&mut selection.additions);
         let lines = &selection.lines;
         for line in lines {
             self.runner
@@ -197,7 +202,7 @@ impl Steps<'_> {
             ..Extra::default()
         };
         let attached = Attached {
-            produced,
+            additions,
             ..Attached::default()
         };
         let environment = &plan.environment;

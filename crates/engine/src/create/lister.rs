@@ -5,6 +5,7 @@
 //! to the conductor. An unchanged file costs one stat and one listing of its extended attributes:
 //! it is not opened.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ffi::CString;
 use std::ops::Range;
@@ -374,7 +375,13 @@ impl<'a> Lister<'a> {
         if !self.files.mode().is_enabled() {
             return (None, Known::No);
         }
-        let key = FileKey::new(&join(self.cwd, path));
+        let path = match path.starts_with(b"/") {
+            true => Cow::Borrowed(path),
+            false => Cow::Owned(join(self.cwd, path)),
+        };
+        let mut aliases = self.options.aliases.iter();
+        let lasting = aliases.find_map(|alias| alias.lasting(&path));
+        let key = FileKey::new(lasting.as_deref().unwrap_or(&path));
         let stamp = self.stamp(stat);
         let known = self
             .files

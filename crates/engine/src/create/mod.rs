@@ -57,6 +57,33 @@ pub enum FilesChanged {
     Disabled,
 }
 
+/// What somebody who runs a create from within this process adds to what its options say.
+#[derive(Debug, Default)]
+pub struct Additions {
+    /// Data from elsewhere.
+    pub streams: Vec<Stream>,
+    /// Where files are only for the time of the run.
+    pub aliases: Vec<Alias>,
+}
+
+/// A place where files are only for the time of a run, such as a mounted snapshot. The files cache
+/// knows them by the place where they are otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// Absolute, with `/` at its end.
+    pub here: Vec<u8>,
+    /// Absolute, with `/` at its end.
+    pub otherwise: Vec<u8>,
+}
+
+impl Alias {
+    /// Returns the path that a path below `here` has otherwise.
+    fn lasting(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let below = path.strip_prefix(self.here.as_slice())?;
+        Some([self.otherwise.as_slice(), below].concat())
+    }
+}
+
 /// What is archived, and how.
 #[derive(Debug)]
 pub struct CreateOptions {
@@ -72,6 +99,8 @@ pub struct CreateOptions {
     pub descend: bool,
     /// Data that is archived besides, in the order of their places.
     pub streams: Vec<Stream>,
+    /// Where files are only for the time of this run.
+    pub aliases: Vec<Alias>,
     /// Devices and fifos are read as if they were files, also behind symlinks.
     pub read_special: bool,
     /// What of them is taken.

@@ -58,6 +58,7 @@ fn options(root: &Path, threads: usize) -> CreateOptions {
         timestamp: None,
         roots: vec![Root::new(root.as_os_str().as_bytes())],
         descend: true,
+        aliases: Vec::new(),
         streams: Vec::new(),
         read_special: false,
         patterns: PatternMatcher::for_create(&[]).unwrap(),

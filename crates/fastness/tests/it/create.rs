@@ -1,8 +1,9 @@
 //! What the help of `create` promises, beside official Borg doing the same.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 use fastness_testkit::{Borg, Outcome, Sandbox, Version, source_tree};
 use serde_json::Value;
@@ -292,4 +293,27 @@ fn what_only_python_understands_is_told_to_have_no_effect() {
         theirs["message"].as_str().unwrap().starts_with(&expected),
         "{theirs}"
     );
+}
+
+#[test]
+fn an_absolute_path_is_known_again_from_another_directory() {
+    let (sandbox, _) = with_repository();
+    let source = sandbox.directory("somewhere");
+    for name in ["one", "two"] {
+        fs::write(source.join(name), name).unwrap();
+        // The youngest file is not remembered.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let source = source.to_str().unwrap();
+    let repository = sandbox.path("repository");
+    let create = |archive: &str, directory: &str| {
+        let archive = format!("{}::{archive}", repository.display());
+        let run = sandbox.command(&ours()).in_directory(Path::new(directory));
+        run.args(["create", "--list", &archive, source])
+            .go()
+            .ok()
+            .err()
+    };
+    assert!(create("first", "/").contains(&format!("A {source}/one")));
+    assert!(create("second", "/usr").contains(&format!("U {source}/one")));
 }

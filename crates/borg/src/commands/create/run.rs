@@ -72,7 +72,7 @@ fn input(
     roots: Vec<Vec<u8>>,
 ) -> Result<Input, CommandError> {
     let mut input = arguments.input(roots)?;
-    input.streams.append(&mut context.produced);
+    input.streams.append(&mut context.additions.streams);
     input.streams.sort_by_key(|stream| stream.place);
     Ok(input)
 }
@@ -136,6 +136,7 @@ fn options(
         roots: input.roots,
         descend: !arguments.paths_from_stdin && !arguments.paths_from_command,
         streams: input.streams,
+        aliases: context.additions.aliases.clone(),
         read_special: filesystem.read_special,
         patterns,
         tags: TagRules {
