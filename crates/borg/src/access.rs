@@ -23,6 +23,7 @@ use fastness_format::manifest::Operation;
 use fastness_repository::Repository;
 use fastness_repository::local::lock::{LockIdentity, LockKind, LockWait};
 use fastness_repository::local::{LocalRepository, LockOptions, OpenOptions};
+use fastness_repository::remote::client::Ahead;
 
 use crate::client_cache::facts_path;
 use crate::context::{Context, Wanted};
@@ -140,9 +141,22 @@ impl Context<'_> {
         place: &Place,
         kind: Option<LockKind>,
     ) -> Result<Box<dyn Repository>, CommandError> {
+        self.open_repository_ahead(place, kind, Ahead::Nothing)
+    }
+
+    /// As [`Self::open_repository`], for those who know what they are going to ask for first.
+    ///
+    /// # Errors
+    /// As [`Self::open_repository`].
+    pub fn open_repository_ahead(
+        &self,
+        place: &Place,
+        kind: Option<LockKind>,
+        ahead: Ahead,
+    ) -> Result<Box<dyn Repository>, CommandError> {
         Ok(match &place.path {
             Some(path) => Box::new(LocalRepository::open(path, self.open_options(kind))?),
-            None => Box::new(self.open_remote(&place.location, kind)?),
+            None => Box::new(self.open_remote(&place.location, kind, ahead)?),
         })
     }
 
@@ -243,7 +257,11 @@ impl Context<'_> {
         kind: LockKind,
         operations: &[Operation],
     ) -> Result<Opened, CommandError> {
-        let repository = self.open_repository(&place, Some(kind))?;
+        let ahead = match kind {
+            LockKind::Exclusive => Ahead::ToWrite,
+            LockKind::Shared => Ahead::ToRead,
+        };
+        let repository = self.open_repository_ahead(&place, Some(kind), ahead)?;
         let id = repository.id();
         // Who locks all others out is going to change references.
         let early_chunks = match kind {

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use fastness_format::location::Location;
 use fastness_repository::local::lock::LockKind;
 use fastness_repository::remote::client::{
-    NewRemote, Pace, RemoteOptions, RemoteRepository, ServerCommand,
+    Ahead, NewRemote, Pace, RemoteOptions, RemoteRepository, ServerCommand,
 };
 use jiff::Timestamp;
 
@@ -28,7 +28,8 @@ const SSH: [&str; 5] = [
 const SECRETS: [&str; 2] = ["BORG_PASSPHRASE", "BORG_NEW_PASSPHRASE"];
 
 impl Context<'_> {
-    /// Opens a repository on another machine; without a kind of lock, unlocked.
+    /// Opens a repository on another machine; without a kind of lock, unlocked. What is wanted
+    /// first is asked for ahead.
     ///
     /// # Errors
     /// When it cannot be reached, opened or locked.
@@ -36,8 +37,10 @@ impl Context<'_> {
         &self,
         location: &Location,
         kind: Option<LockKind>,
+        ahead: Ahead,
     ) -> Result<RemoteRepository, CommandError> {
-        let options = self.remote_options(kind, None)?;
+        let mut options = self.remote_options(kind, None)?;
+        options.ahead = ahead;
         Ok(RemoteRepository::open(location, &options)?)
     }
 
@@ -79,6 +82,7 @@ impl Context<'_> {
                     .map(|mebibytes| buffer(mebibytes).unwrap_or(usize::MAX)),
             },
             lock: kind.map(|kind| (kind, self.lock_wait())),
+            ahead: Ahead::Nothing,
             monitor: std::sync::Arc::<crate::reporter::Reporter>::clone(&self.reporter),
         })
     }

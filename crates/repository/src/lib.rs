@@ -97,6 +97,9 @@ pub trait Repository: Send + Sync {
     /// there is a long way to them, they are asked for ahead.
     fn prefetch(&self, _ids: &[ChunkId]) {}
 
+    /// Announces that the key is going to be loaded, as [`Repository::prefetch`] does for objects.
+    fn expect_key(&self) {}
+
     /// Tells whether there is an object with this id.
     ///
     /// # Errors
@@ -232,9 +235,12 @@ pub trait NonceStore: Send + Sync {
     fn get_free_nonce(&self) -> Result<Option<u64>>;
 
     /// Reserves all values below `next_unreserved`, durably, if the first free one is still
-    /// `expected`.
+    /// `expected`. Where there is a long way to the repository this does not wait, but what is put
+    /// there afterwards does not leave this machine before the values are reserved, and never if
+    /// they are not.
     ///
     /// # Errors
-    /// [`RepositoryError::NonceMismatch`] when it is not; a failure to write.
+    /// [`RepositoryError::NonceMismatch`] when it is not, or a failure to write; the next change
+    /// tells of them where this did not wait.
     fn commit_nonce_reservation(&self, next_unreserved: u64, expected: Option<u64>) -> Result<()>;
 }

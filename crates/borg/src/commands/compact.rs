@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use fastness_repository::CompactOptions;
 use fastness_repository::local::lock::LockKind;
+use fastness_repository::remote::client::Ahead;
 
 use crate::commands::Action;
 use crate::context::Context;
@@ -41,7 +42,13 @@ impl Action for Compact {
 
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
         let place = context.repository_place(self.location.as_deref())?;
-        let mut repository = context.open_repository(&place, Some(LockKind::Exclusive))?;
+        // A server begins a transaction with it.
+        let ahead = match self.dry_run {
+            true => Ahead::Nothing,
+            false => Ahead::Manifest,
+        };
+        let mut repository =
+            context.open_repository_ahead(&place, Some(LockKind::Exclusive), ahead)?;
         if !self.dry_run {
             repository.commit(Some(CompactOptions {
                 threshold: f64::from(self.threshold) / 100.0,

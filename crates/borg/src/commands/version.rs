@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use fastness_repository::Repository;
+use fastness_repository::remote::client::Ahead;
 
 use crate::BORG_VERSION;
 use crate::commands::Action;
@@ -36,7 +37,7 @@ impl Action for Version {
         let server = match location.is_local() {
             true => BORG_VERSION.to_owned(),
             false => {
-                let mut repository = context.open_remote(&location, None)?;
+                let mut repository = context.open_remote(&location, None, Ahead::Nothing)?;
                 let version = repository.server_version().to_string();
                 repository.close()?;
                 version

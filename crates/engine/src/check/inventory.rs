@@ -53,13 +53,14 @@ pub(super) struct Inventory {
 impl Inventory {
     /// Lists the objects of a repository.
     pub(super) fn load(repository: &dyn Repository) -> Result<Self, EngineError> {
-        let mut ids: Vec<ChunkId> = Vec::with_capacity(repository.len()?);
-        loop {
-            let marker = ids.last().copied();
-            let page = repository.list(Some(PAGE), marker.as_ref())?;
-            if page.is_empty() {
-                break;
-            }
+        let mut ids = repository.list(Some(PAGE), None)?;
+        let mut is_last = ids.len() < PAGE;
+        if !is_last {
+            ids.reserve_exact(repository.len()?.saturating_sub(ids.len()));
+        }
+        while !is_last {
+            let page = repository.list(Some(PAGE), ids.last())?;
+            is_last = page.len() < PAGE;
             ids.extend(page);
         }
         Ok(Self::new(ids))

@@ -175,8 +175,12 @@ fn check_archives(
 /// wrong mode would make everything look damaged.
 fn make_key(repository: &dyn Repository, context: &KeyContext<'_>) -> Result<Crypto, EngineError> {
     let mut votes: Vec<(KeyType, usize, Vec<u8>)> = Vec::new();
-    let others = repository.list(Some(KEY_ATTEMPTS), None)?;
-    let others = others.into_iter().filter(|id| *id != ChunkId::MANIFEST);
+    // Most of the time this is all it takes.
+    repository.prefetch(&[ChunkId::MANIFEST]);
+    repository.expect_key();
+    let mut others = repository.list(Some(KEY_ATTEMPTS), None)?;
+    others.retain(|id| *id != ChunkId::MANIFEST);
+    repository.prefetch(others.get(..1).unwrap_or_default());
     let mut tried = 0;
     for id in std::iter::once(ChunkId::MANIFEST).chain(others) {
         let stored = match repository.get(&id) {

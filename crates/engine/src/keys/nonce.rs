@@ -1,8 +1,9 @@
 //! Counter values for AES-CTR, handed out so that none is ever used twice with a key.
 //!
-//! Not by two threads, not after a crash, not by another client. Before the first value of a range
-//! is used, the whole range (2²⁸ blocks, 4 GiB) is reserved durably: first in the repository, which
-//! other clients see, then in the client's security directory, which an attacker who puts an old
+//! Not by two threads, not after a crash, not by another client. Before anything that was made with
+//! a value of a range leaves this process, the whole range (2²⁸ blocks, 4 GiB) is reserved durably:
+//! in the repository (a distant one may still be agreeing; nothing is sent to it before), which
+//! other clients see, and in the client's security directory, which an attacker who puts an old
 //! state of the repository back does not reach. Both places are the ones Borg uses, so that both
 //! programs may write to one repository in turn.
 
@@ -100,7 +101,8 @@ impl NonceAllocator {
     }
 
     /// Takes `blocks` values and returns the first of them. The reservation that covers them is
-    /// durable when this returns. Zero blocks need no reservation.
+    /// durable when this returns, or before the repository lets anything out that is put there.
+    /// Zero blocks need no reservation.
     ///
     /// # Errors
     /// When the reservation fails or the values are used up. What was reserved before remains.

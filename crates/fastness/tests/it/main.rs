@@ -39,6 +39,7 @@ mod parity;
 mod recreate;
 mod remote;
 mod remote_link;
+mod remote_waits;
 mod selfcheck;
 mod serve;
 mod serve_hostile;

@@ -4,113 +4,30 @@
 //! caller who waits for it, by its number. Nobody who sends waits for an answer unless he wants
 //! it, so the way there and back counts once and not for each request:
 //!
-//! - calls wait for their answer;
+//! - calls wait for their answer, now or later ([`Connection::post`]);
 //! - changes do not; their failures are told by the next change, or by [`Connection::settle`];
+//! - after a demand nothing leaves until it was answered well, see [`Connection::demand`];
 //! - announced objects are asked for ahead, see [`Prefetch`].
 //!
 //! The reading thread never waits for anything but the server, so a server that will not read
 //! before it has written cannot lock up the two.
 
-use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::process::{ChildStdin, ChildStdout};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use fastness_format::id::ChunkId;
-use fastness_format::rpc::{
-    Answer, Call, Failure, Form, Inbox, Request, Response, Version, put_head,
-};
+use fastness_format::rpc::{Call, Form, Inbox, Response};
 
+use super::exchange::{Change, Given, Pace, Refusal, Reply, Ticket};
 use super::failures::Death;
 use super::prefetch::{Prefetch, Taken};
 use super::ratelimit::RateLimit;
 use super::ssh::{Ending, Pipes, Process};
-
-/// What a call gave, on its own.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Given {
-    /// Nothing.
-    Nil,
-    /// Yes or no.
-    Bool(bool),
-    /// A number.
-    Int(i64),
-    /// Bytes.
-    Raw(Vec<u8>),
-    /// Ids.
-    Ids(Vec<ChunkId>),
-    /// The server's version.
-    Version(Version),
-}
-
-impl Given {
-    /// How many bytes an object has.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Raw(bytes) => bytes.len(),
-            _ => 0,
-        }
-    }
-}
-
-impl From<Answer<'_>> for Given {
-    fn from(answer: Answer<'_>) -> Self {
-        match answer {
-            Answer::Nil => Self::Nil,
-            Answer::Bool(value) => Self::Bool(value),
-            Answer::Int(value) => Self::Int(value),
-            Answer::Raw(bytes) => Self::Raw(bytes.to_vec()),
-            Answer::Ids(ids) => Self::Ids(ids.into_owned()),
-            Answer::Negotiated(version) => Self::Version(version),
-        }
-    }
-}
-
-/// What came back for a request.
-pub type Reply = Result<Given, Box<Failure>>;
-
-/// A change that is not waited for.
-#[derive(Debug, Clone, Copy)]
-pub enum Change<'a> {
-    /// Stores an object.
-    Put(&'a ChunkId, &'a [u8]),
-    /// Removes one.
-    Delete(&'a ChunkId),
-    /// Removes one that may not be there; [`Connection::settle`] tells of that.
-    DeletePresent(&'a ChunkId),
-}
-
-/// Why a change was not sent.
-#[derive(Debug)]
-pub enum Refusal {
-    /// An earlier change failed.
-    Failed(Box<Failure>),
-    /// The session is over.
-    Dead(Death),
-}
-
-/// An answer to wait for.
-#[derive(Debug)]
-pub enum Ticket {
-    /// It is here.
-    Here(Reply),
-    /// It is on its way.
-    Coming(Receiver<Reply>),
-}
-
-/// How much goes how fast.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Pace {
-    /// Bytes a second to the server; zero is no limit.
-    pub upload_rate: u64,
-    /// Bytes a second from the server; zero is no limit.
-    pub download_rate: u64,
-    /// Bytes of changes that may wait to be sent; none leaves it to this program.
-    pub upload_buffer: Option<usize>,
-}
+use super::state::{State, Waiting};
 
 /// Bytes of changes that may wait to be sent if nobody says otherwise.
 const UPLOAD_BUFFER: usize = 4 << 20;
@@ -120,31 +37,6 @@ const KEPT_BUFFER: usize = 32 << 20;
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long a server may take to close its repository.
 const GOODBYE: Duration = Duration::from_secs(30);
-
-/// Who waits for an answer.
-enum Waiting {
-    Call(SyncSender<Reply>),
-    Change,
-    DeletePresent,
-    Object(ChunkId),
-    Nobody,
-}
-
-struct State {
-    form: Form,
-    last_msgid: i64,
-    outgoing: Vec<u8>,
-    waiting: HashMap<i64, Waiting>,
-    /// Changes without an answer.
-    unanswered: usize,
-    /// The first change that failed.
-    failed: Option<Box<Failure>>,
-    /// Something that was to be removed was not there, and might not have been.
-    absent: bool,
-    prefetch: Prefetch,
-    closing: bool,
-    dead: Option<Death>,
-}
 
 struct Shared {
     state: Mutex<State>,
@@ -166,19 +58,7 @@ impl Connection {
     /// Begins a session over the pipes of a process.
     pub fn new(process: Process, pipes: Pipes, pace: Pace) -> Self {
         let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                // The first request always has this form.
-                form: Form::Positional,
-                last_msgid: 0,
-                outgoing: Vec::new(),
-                waiting: HashMap::new(),
-                unanswered: 0,
-                failed: None,
-                absent: false,
-                prefetch: Prefetch::default(),
-                closing: false,
-                dead: None,
-            }),
+            state: Mutex::new(State::default()),
             to_write: Condvar::new(),
             progress: Condvar::new(),
             upload_buffer: pace.upload_buffer.unwrap_or(UPLOAD_BUFFER),
@@ -215,9 +95,35 @@ impl Connection {
     /// # Errors
     /// When the session ends before it comes.
     pub fn call(&self, call: &Call<'_>) -> Result<Reply, Death> {
+        self.wait(self.post(call)?)
+    }
+
+    /// Calls; the answer can be waited for later.
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub fn post(&self, call: &Call<'_>) -> Result<Ticket, Death> {
         let receiver = self.shared.lock().send_call(call)?;
         self.shared.to_write.notify_one();
-        self.wait(Ticket::Coming(receiver))
+        Ok(Ticket::Coming(receiver))
+    }
+
+    /// Calls without waiting, but lets nothing that is sent afterwards leave this machine before
+    /// the server has answered, and nothing at all if it answers with a failure: that is told as
+    /// if a change had failed, and changes are refused until the session ends.
+    ///
+    /// # Errors
+    /// As [`Self::change`].
+    pub fn demand(&self, call: &Call<'_>) -> Result<(), Refusal> {
+        let mut state = self.shared.lock();
+        while state.held.is_some() && state.dead.is_none() {
+            state = wait(&self.shared.progress, state);
+        }
+        state.may_change()?;
+        state.send_demand(call);
+        drop(state);
+        self.shared.to_write.notify_one();
+        Ok(())
     }
 
     /// As [`Self::call`], but ends the session when no answer comes within `limit`.
@@ -225,7 +131,13 @@ impl Connection {
     /// # Errors
     /// As [`Self::call`].
     pub fn call_within(&self, call: &Call<'_>, limit: Duration) -> Result<Reply, Death> {
-        let receiver = self.shared.lock().send_call(call)?;
+        // What a demand holds back would only fail with it.
+        let is_held = |state: &mut State| state.held.is_some() && state.dead.is_none();
+        let (mut state, _) = (self.shared.progress)
+            .wait_timeout_while(self.shared.lock(), limit, is_held)
+            .unwrap_or_else(PoisonError::into_inner);
+        let receiver = state.send_call(call)?;
+        drop(state);
         self.shared.to_write.notify_one();
         match receiver.recv_timeout(limit) {
             Ok(reply) => Ok(reply),
@@ -287,13 +199,9 @@ impl Connection {
         };
         let mut state = self.shared.lock();
         loop {
-            if let Some(death) = &state.dead {
-                return Err(Refusal::Dead(death.clone()));
-            }
-            if let Some(failure) = state.failed.take() {
-                return Err(Refusal::Failed(failure));
-            }
-            let waiting = state.outgoing.len();
+            state.may_change()?;
+            let held = state.held.as_ref().map_or(0, |held| held.bytes.len());
+            let waiting = state.outgoing.len().saturating_add(held);
             if waiting == 0 || waiting.saturating_add(bytes) <= self.shared.upload_buffer {
                 break;
             }
@@ -370,55 +278,6 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-impl State {
-    fn next_msgid(&mut self) -> i64 {
-        self.last_msgid += 1;
-        self.last_msgid
-    }
-
-    fn send_call(&mut self, call: &Call<'_>) -> Result<Receiver<Reply>, Death> {
-        if let Some(death) = &self.dead {
-            return Err(death.clone());
-        }
-        let (sender, receiver) = sync_channel(1);
-        let msgid = self.next_msgid();
-        self.waiting.insert(msgid, Waiting::Call(sender));
-        Request::encode(self.form, msgid, call, &mut self.outgoing);
-        Ok(receiver)
-    }
-
-    fn send_change(&mut self, change: Change<'_>) {
-        let (Change::Put(id, _) | Change::Delete(id) | Change::DeletePresent(id)) = change;
-        if let Some(msgid) = self.prefetch.forget(id) {
-            self.waiting.insert(msgid, Waiting::Nobody);
-        }
-        let msgid = self.next_msgid();
-        let waiting = match change {
-            Change::DeletePresent(_) => Waiting::DeletePresent,
-            Change::Put(..) | Change::Delete(_) => Waiting::Change,
-        };
-        self.waiting.insert(msgid, waiting);
-        self.unanswered += 1;
-        match change {
-            Change::Put(id, data) => {
-                put_head(self.form, msgid, id, data.len(), &mut self.outgoing);
-                self.outgoing.extend_from_slice(data);
-            }
-            Change::Delete(id) | Change::DeletePresent(id) => {
-                Request::encode(self.form, msgid, &Call::Delete(*id), &mut self.outgoing);
-            }
-        }
-    }
-
-    fn send_for_announced(&mut self) {
-        while let Some(id) = self.prefetch.next(self.last_msgid + 1) {
-            let msgid = self.next_msgid();
-            self.waiting.insert(msgid, Waiting::Object(id));
-            Request::encode(self.form, msgid, &Call::Get(id), &mut self.outgoing);
-        }
     }
 }
 
@@ -506,33 +365,14 @@ impl Shared {
         let reply = response.outcome.map(Given::from).map_err(Box::new);
         let mut state = self.lock();
         let waiting = state.waiting.remove(&msgid)?;
-        let may_be_absent = matches!(waiting, Waiting::DeletePresent);
-        match waiting {
-            Waiting::Nobody => {}
-            // Nobody minds when the one who waited has gone.
-            Waiting::Call(sender) => drop(sender.send(reply)),
-            Waiting::Object(id) => {
-                state.prefetch.arrived(&id, reply);
-                state.send_for_announced();
-                drop(state);
-                self.to_write.notify_one();
-            }
-            Waiting::Change | Waiting::DeletePresent => {
-                state.unanswered -= 1;
-                match reply {
-                    Err(failure) if may_be_absent && failure.class == "ObjectNotFound" => {
-                        state.absent = true;
-                    }
-                    Err(failure) => {
-                        state.failed.get_or_insert(failure);
-                    }
-                    Ok(_) => {}
-                }
-                if state.unanswered == 0 || state.failed.is_some() {
-                    drop(state);
-                    self.progress.notify_all();
-                }
-            }
+        let is_progress = state.deliver(waiting, reply);
+        let to_write = !state.outgoing.is_empty();
+        drop(state);
+        if is_progress {
+            self.progress.notify_all();
+        }
+        if to_write {
+            self.to_write.notify_one();
         }
         Some(())
     }
@@ -549,6 +389,7 @@ impl Shared {
         };
         let mut state = self.lock();
         state.dead = Some(death);
+        state.held = None;
         state.waiting.clear();
         state.prefetch = Prefetch::default();
         drop(state);

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! mod           the repository: each method is a call          ssh         the process in between
-//! connection    requests and answers, on their way at once     ratelimit   bytes a second
-//! prefetch      objects that are asked for ahead               failures    errors from over there
+//! session       who answers, and what is asked for ahead       ratelimit   bytes a second
+//! connection    requests and answers, on their way at once     failures    errors from over there
+//! state         what is under way                              exchange    values that go and come
+//! prefetch      objects that are asked for ahead
 //! ```
 //!
 //! Objects are stored and deleted without waiting; a failure is told by the next change or by the
@@ -11,31 +13,32 @@
 //! without its commit: the server, or the next client, drops it.
 
 mod connection;
+mod exchange;
 mod failures;
 mod prefetch;
 mod ratelimit;
+mod session;
 mod ssh;
+mod state;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use fastness_format::id::{ChunkId, RepositoryId};
 use fastness_format::location::Location;
-use fastness_format::rpc::{Call, Failure, Form, OLD_PROTOCOL, Open, Version};
+use fastness_format::rpc::{Call, Open, Version};
 
-use self::connection::{Change, Connection, Given, Refusal, Reply, Ticket};
+use self::exchange::{Change, Given, Ticket};
 use self::failures::Death;
-use self::ssh::Process;
+use self::session::Session;
 use crate::error::{RepositoryError, Result};
 use crate::local::lock::{LockKind, LockWait};
 use crate::monitor::Monitor;
 use crate::{CheckOptions, CommitReport, CompactOptions, NonceStore, Repository, Room};
 
-pub use self::connection::Pace;
+pub use self::exchange::Pace;
 pub use self::ssh::{Ending, ServerCommand};
 
-/// The version that this client tells servers: that of the Borg it behaves like.
-const VERSION: [i64; 4] = [1, 4, 5, -1];
 /// Ids that are asked for at once.
 const PAGE: usize = 100_000;
 /// How long a server may take to roll back.
@@ -50,8 +53,25 @@ pub struct RemoteOptions {
     pub pace: Pace,
     /// The kind of lock and how long to wait for it; none leaves the repository unlocked.
     pub lock: Option<(LockKind, LockWait)>,
+    /// What is asked for together with the opening.
+    pub ahead: Ahead,
     /// Receives what the server logs.
     pub monitor: Arc<dyn Monitor>,
+}
+
+/// What is going to be wanted first. It is asked for before it is known whether the repository can
+/// be opened, so that all of it takes one way there and back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ahead {
+    /// Nothing that is known before.
+    #[default]
+    Nothing,
+    /// The manifest.
+    Manifest,
+    /// Also the key.
+    ToRead,
+    /// Also the first free counter value.
+    ToWrite,
 }
 
 /// What a new repository is like. The server chooses its identity.
@@ -69,14 +89,6 @@ pub struct RemoteRepository {
     id: RepositoryId,
     /// Whether there is a transaction.
     changed: bool,
-}
-
-/// A session and what is known of the other side.
-struct Session {
-    connection: Connection,
-    /// The address, for messages.
-    name: String,
-    version: Version,
 }
 
 impl RemoteRepository {
@@ -97,14 +109,10 @@ impl RemoteRepository {
     }
 
     fn start(location: &Location, options: &RemoteOptions, new: Option<NewRemote>) -> Result<Self> {
-        let session = Session::begin(location, options)?;
         let make_parent_dirs = new.is_some_and(|new| new.make_parent_dirs);
-        if make_parent_dirs {
-            session.require("open make_parent_dirs=True", [1, 1, 9, -1])?;
-        }
         let kind = options.lock.map(|(kind, _)| kind);
         let wait = options.lock.map(|(_, wait)| wait).unwrap_or_default();
-        let given = session.call(&Call::Open(Open {
+        let open = Open {
             path: &location.path,
             create: new.is_some(),
             lock_wait: match wait {
@@ -115,14 +123,11 @@ impl RemoteRepository {
             exclusive: Some(kind == Some(LockKind::Exclusive)),
             append_only: new.is_some_and(|new| new.append_only),
             make_parent_dirs,
-        }))?;
-        let id = match given {
-            Given::Raw(bytes) => RepositoryId::from_slice(&bytes),
-            _ => None,
         };
+        let (session, id) = Session::open(location, options, &open)?;
         Ok(Self {
-            id: id.ok_or_else(|| session.unexpected("open"))?,
             session: Arc::new(session),
+            id,
             changed: false,
         })
     }
@@ -160,14 +165,12 @@ impl RemoteRepository {
                 _ => return Err(self.session.unexpected(call.method())),
             };
             left = left.saturating_sub(page.len());
-            if ids.is_empty() {
-                ids = page;
-            } else if page.is_empty() {
-                break;
-            } else {
-                ids.extend(page);
+            let is_last = page.len() < wanted;
+            match ids.is_empty() {
+                true => ids = page,
+                false => ids.extend(page),
             }
-            if ids.is_empty() || (limit.is_some() && left == 0) {
+            if is_last {
                 break;
             }
         }
@@ -178,87 +181,6 @@ impl RemoteRepository {
         self.changed = true;
         let sent = self.session.connection.change(change);
         sent.map_err(|refusal| self.session.refusal(&refusal))
-    }
-}
-
-impl Session {
-    /// Starts the process and finds out who answers.
-    fn begin(location: &Location, options: &RemoteOptions) -> Result<Self> {
-        let name = location.repository_text();
-        let words = options.server.words(&location.host).unwrap_or_default();
-        options
-            .monitor
-            .debug(format!("SSH command line: {words:?}"));
-        let started = Process::start(&words, &options.server.environment, &options.monitor);
-        let (process, pipes) = started.map_err(|source| RepositoryError::Unreachable {
-            program: words
-                .first()
-                .map(|word| word.to_string_lossy().into_owned())
-                .unwrap_or_default(),
-            source,
-        })?;
-        let mut session = Self {
-            connection: Connection::new(process, pipes, options.pace),
-            name,
-            version: Version::untold(),
-        };
-        let hello = Call::Negotiate(Some(Version::new(VERSION)));
-        let hint = Some("Is borg working on the server?");
-        let reply = session.connection.call(&hello);
-        match reply.map_err(|death| death.error(hint))? {
-            Ok(Given::Version(version)) => {
-                session.version = version;
-                session.connection.speak(Form::Named);
-            }
-            Ok(Given::Int(OLD_PROTOCOL)) => {}
-            Ok(_) => return Err(session.unexpected("negotiate")),
-            Err(failure) => return Err(session.failure(&failure, None)),
-        }
-        Ok(session)
-    }
-
-    fn call(&self, call: &Call<'_>) -> Result<Given> {
-        self.given(self.connection.call(call), None)
-    }
-
-    fn given(
-        &self,
-        reply: std::result::Result<Reply, Death>,
-        wanted: Option<&ChunkId>,
-    ) -> Result<Given> {
-        match reply {
-            Ok(Ok(given)) => Ok(given),
-            Ok(Err(failure)) => Err(self.failure(&failure, wanted)),
-            Err(death) => Err(death.error(None)),
-        }
-    }
-
-    fn failure(&self, failure: &Failure, wanted: Option<&ChunkId>) -> RepositoryError {
-        failures::error(failure, &self.name, wanted)
-    }
-
-    fn refusal(&self, refusal: &Refusal) -> RepositoryError {
-        match refusal {
-            Refusal::Failed(failure) => self.failure(failure, None),
-            Refusal::Dead(death) => death.error(None),
-        }
-    }
-
-    /// The error of an answer that is none to the question.
-    fn unexpected(&self, method: &str) -> RepositoryError {
-        Death::Unexpected(format!("no answer to {method}")).error(None)
-    }
-
-    /// Refuses to ask an old server for what it would not understand.
-    fn require(&self, what: &str, since: impl Into<Vec<i64>>) -> Result<()> {
-        let since = Version::new(since);
-        if self.version >= since {
-            return Ok(());
-        }
-        Err(RepositoryError::Remote {
-            class: "RemoteRepository.RPCServerOutdated".to_owned(),
-            message: format!("Borg server is too old for {what}. Required version {since}"),
-        })
     }
 }
 
@@ -287,6 +209,10 @@ impl Repository for RemoteRepository {
 
     fn prefetch(&self, ids: &[ChunkId]) {
         self.session.connection.announce(ids);
+    }
+
+    fn expect_key(&self) {
+        self.session.expect_key();
     }
 
     /// Reads the object: servers have no other way to tell.
@@ -382,7 +308,7 @@ impl Repository for RemoteRepository {
     }
 
     fn load_key(&self) -> Result<Option<String>> {
-        let text = match self.session.call(&Call::LoadKey)? {
+        let text = match self.session.load_key()? {
             Given::Raw(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
             Given::Nil => String::new(),
             _ => return Err(self.session.unexpected("load_key")),
@@ -391,8 +317,7 @@ impl Repository for RemoteRepository {
     }
 
     fn save_key(&mut self, key: &str) -> Result<()> {
-        let call = Call::SaveKey(key.trim().as_bytes());
-        self.session.call(&call).map(drop)
+        self.session.save_key(key.trim().as_bytes())
     }
 
     fn nonces(&self) -> Arc<dyn NonceStore> {
@@ -420,7 +345,7 @@ struct RemoteNonces(Arc<Session>);
 
 impl NonceStore for RemoteNonces {
     fn get_free_nonce(&self) -> Result<Option<u64>> {
-        match self.0.call(&Call::GetFreeNonce)? {
+        match self.0.get_free_nonce()? {
             Given::Nil => Ok(None),
             Given::Int(number) => match u64::try_from(number) {
                 Ok(number) => Ok(Some(number)),
@@ -430,11 +355,13 @@ impl NonceStore for RemoteNonces {
         }
     }
 
+    /// Does not wait: nothing that was encrypted leaves before the server has agreed.
     fn commit_nonce_reservation(&self, next_unreserved: u64, expected: Option<u64>) -> Result<()> {
         let call = Call::CommitNonceReservation {
             next_unreserved,
             start_nonce: expected,
         };
-        self.0.call(&call).map(drop)
+        let demanded = self.0.connection.demand(&call);
+        demanded.map_err(|refusal| self.0.refusal(&refusal))
     }
 }

@@ -9,10 +9,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use fastness_format::id::ChunkId;
 
-use super::connection::Reply;
+use super::exchange::Reply;
 
-/// Requests that may be under way.
-const MOST_SENT: usize = 256;
+/// Requests that may be under way. Each way there and back brings no more than these: small objects
+/// have to be many.
+const MOST_SENT: usize = 4096;
 /// Bytes that may be held or, as far as that can be told, under way.
 const MOST_BYTES: usize = 64 << 20;
 /// How long objects are taken to be before any has come.
@@ -181,12 +182,12 @@ impl Prefetch {
 }
 
 fn length(reply: &Reply) -> usize {
-    reply.as_ref().map_or(0, super::connection::Given::len)
+    reply.as_ref().map_or(0, super::exchange::Given::len)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::connection::Given;
+    use super::super::exchange::Given;
     use super::*;
 
     fn id(number: u8) -> ChunkId {
