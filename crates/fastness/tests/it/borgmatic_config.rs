@@ -1,5 +1,6 @@
 //! Configuration beside the real borgmatic: the same options, accepted and refused alike.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -203,6 +204,15 @@ fn understood(text: &str) -> Value {
     if members.get("bootstrap") == Some(&json!({})) {
         members.remove("bootstrap");
     }
+    let measurements = members.get_mut("influxdb_databases");
+    for database in measurements
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        // There is only this one, and no such option.
+        database.as_object_mut().unwrap().remove("format");
+    }
     value
 }
 
@@ -279,6 +289,21 @@ const WRONG: &[(&str, &str)] = &[
     ("borg_files_cache_ttl: [1]\n", "borg_files_cache_ttl"),
     ("statistics: loud\n", "loud"),
     ("extra: {a: 1}\n", "extra"),
+    (
+        "commands: [{before: action, run: echo}]\n",
+        "commands[0].run",
+    ),
+    (
+        "commands: [{before: nothing, run: [echo]}]\n",
+        "commands[0]",
+    ),
+    (
+        "borg_exit_codes: [{code: 100, treat_as: nothing}]\n",
+        "treat_as",
+    ),
+    ("zfs: {zfs_command: [zfs]}\n", "zfs.zfs_command"),
+    ("btrfs: true\n", "btrfs"),
+    ("lvm: {size: 5GB}\n", "lvm"),
 ];
 
 const REPOSITORY: &str = "repositories:\n    - path: /repository\n";
@@ -328,6 +353,75 @@ fn right_configurations_mean_the_same_to_both() {
     for (index, text) in RIGHT.iter().enumerate() {
         assert_eq!(ours[index], theirs[index], "{text}");
     }
+}
+
+/// Configurations of real machines, each with the comment that tells what machine it is.
+const MACHINES: &str = include_str!("../../../../testdata/borgmatic/configurations.yaml");
+
+fn machines() -> Vec<&'static str> {
+    MACHINES.split("---\n").skip(1).collect()
+}
+
+#[test]
+fn configurations_of_real_machines_mean_the_same_to_both() {
+    let place = Place::new();
+    let machines = machines();
+    assert_eq!(machines.len(), 30);
+    let files: Vec<PathBuf> = machines
+        .iter()
+        .enumerate()
+        .map(|(index, text)| {
+            let text = text.replace("/var/log/borgmatic", place.sandbox.root().to_str().unwrap());
+            place.write(&format!("machine-{index:02}.yaml"), &text)
+        })
+        .collect();
+    let (first, rest) = files.split_first().unwrap();
+    let [ours, theirs] = place.shown(first, &together(rest));
+    assert_eq!([ours.len(), theirs.len()], [machines.len(); 2]);
+    for (index, text) in machines.iter().enumerate() {
+        assert_eq!(ours[index], theirs[index], "{text}");
+    }
+}
+
+/// The options that a part of a configuration uses, as far as the schema has them.
+fn used(node: &Node, schema: &Node, place: &str, out: &mut BTreeSet<String>) {
+    for (name, inner) in real_fields(schema) {
+        let Some(value) = node.get(&name) else {
+            continue;
+        };
+        let place = format!("{place}.{name}");
+        for element in value.elements() {
+            if let Some(items) = inner.get("items") {
+                used(element, items, &place, out);
+            }
+        }
+        used(value, &inner, &place, out);
+        out.insert(place);
+    }
+}
+
+fn all_options(schema: &Node, place: &str, out: &mut BTreeSet<String>) {
+    for (name, inner) in real_fields(schema) {
+        let place = format!("{place}.{name}");
+        if let Some(items) = inner.get("items") {
+            all_options(items, &place, out);
+        }
+        all_options(&inner, &place, out);
+        out.insert(place);
+    }
+}
+
+#[test]
+fn the_configurations_of_real_machines_use_every_option() {
+    let (mut seen, mut known) = (BTreeSet::new(), BTreeSet::new());
+    let schema = real_schema();
+    for text in machines() {
+        used(&load_text(text, "machine").unwrap(), &schema, "", &mut seen);
+    }
+    all_options(&schema, "", &mut known);
+    assert!(known.len() > 440, "{}", known.len());
+    let unused: Vec<&String> = known.difference(&seen).collect();
+    assert_eq!(unused, [""; 0]);
 }
 
 #[test]
