@@ -138,6 +138,8 @@ impl PostgreSql {
         command.arg("-D").arg(directory.join("data"));
         command.arg("-k").arg(directory).current_dir(directory);
         command.args(["-c", "listen_addresses=", "-c", "fsync=off"]);
+        // In its directory rather than in /dev/shm, where what a killed server had would stay.
+        command.args(["-c", "dynamic_shared_memory_type=mmap"]);
         let ready = || {
             let mut psql = Command::new("psql");
             psql.args(["-h", directory.to_str().unwrap(), "-U", "postgres"]);
