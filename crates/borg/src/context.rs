@@ -22,6 +22,7 @@ use crate::output::questions::Question;
 use crate::output::text::Units;
 use crate::person::Person;
 use crate::placeholder::{Placeholders, short_host_name, user_name};
+use crate::remote::KeptSessions;
 use crate::reporter::Reporter;
 
 /// What an address may name.
@@ -55,6 +56,8 @@ pub struct Context<'a> {
     pub starting: Option<Starting>,
     /// What a create gets besides what the command line says.
     pub additions: Additions,
+    /// Where sessions with servers are kept for the next command.
+    pub kept: Option<Arc<KeptSessions>>,
 }
 
 impl Context<'_> {

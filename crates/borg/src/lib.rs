@@ -55,22 +55,32 @@ use options::{CommonOptions, Invocation};
 use output::log::{Log, LogSettings};
 use person::Person;
 use profile::Profile;
+use remote::KeptSessions;
 use reporter::Reporter;
 
 /// The version of Borg whose behaviour this is; other programs compare it.
 pub const BORG_VERSION: &str = "1.4.5";
 
-/// Runs the command line given, whose first word is the program's name, and returns how it ended.
-pub fn run(command_line: &[OsString], streams: Streams, environment: &Environment) -> ExitCode {
-    run_with(command_line, streams, environment, Additions::default())
+/// What a caller who runs several commands lends to one of them.
+#[derive(Default)]
+pub struct Lent {
+    /// What a `create` gets besides what it is told.
+    pub additions: Additions,
+    /// Where sessions with servers are kept for the next command.
+    pub kept: Option<Arc<KeptSessions>>,
 }
 
-/// As [`run`]. A `create` gets `additions` besides what it is told.
+/// Runs the command line given, whose first word is the program's name, and returns how it ended.
+pub fn run(command_line: &[OsString], streams: Streams, environment: &Environment) -> ExitCode {
+    run_with(command_line, streams, environment, Lent::default())
+}
+
+/// As [`run`], with what the caller lends.
 pub fn run_with(
     command_line: &[OsString],
     mut streams: Streams,
     environment: &Environment,
-    additions: Additions,
+    lent: Lent,
 ) -> ExitCode {
     let arguments = command_line.get(1..).unwrap_or_default();
     let (entry, mut action) = match read(arguments, &mut streams) {
@@ -91,7 +101,7 @@ pub fn run_with(
             command_line,
             streams,
             environment,
-            additions,
+            lent,
         ),
         Err(error) => refuse(entry, &error, &mut streams, environment),
     }
@@ -128,7 +138,7 @@ pub fn run_borgfs(
             command_line,
             streams,
             environment,
-            Additions::default(),
+            Lent::default(),
         ),
         Err(error) => refuse(&BORGFS, &error, &mut streams, environment),
     }
@@ -260,7 +270,7 @@ fn carry_out(
     command_line: &[OsString],
     mut streams: Streams,
     environment: &Environment,
-    additions: Additions,
+    mut lent: Lent,
 ) -> ExitCode {
     let common = action.common().clone();
     fastness_sys::process::set_umask(common.umask);
@@ -274,6 +284,10 @@ fn carry_out(
     tell_first(&reporter, warnings, &common, environment);
     let mut starting = None;
     if action.goes_to_background() {
+        // Neither of the two processes could use or end what both hold.
+        if let Some(kept) = lent.kept.take() {
+            kept.close_all();
+        }
         match daemon::fork() {
             Ok(Side::Parent(waiting)) => return wait_for(waiting, &reporter, common.show_rc),
             Ok(Side::Child(child)) => starting = Some(child),
@@ -295,7 +309,8 @@ fn carry_out(
         command_line,
         directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
         starting,
-        additions,
+        additions: lent.additions,
+        kept: lent.kept,
     };
     let result = perform(action, &mut context);
     let result = result.map_err(|error| signals::cause_of_end().unwrap_or(error));

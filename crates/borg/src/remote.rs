@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use fastness_format::location::Location;
 use fastness_repository::local::lock::LockKind;
+pub use fastness_repository::remote::client::KeptSessions;
 use fastness_repository::remote::client::{
     Ahead, NewRemote, Pace, RemoteOptions, RemoteRepository, ServerCommand,
 };
@@ -83,6 +84,7 @@ impl Context<'_> {
             },
             lock: kind.map(|kind| (kind, self.lock_wait())),
             ahead: Ahead::Nothing,
+            kept: self.kept.clone(),
             monitor: std::sync::Arc::<crate::reporter::Reporter>::clone(&self.reporter),
         })
     }

@@ -27,6 +27,8 @@ pub struct Fault {
 struct Counts {
     /// Bytes to the server and from it.
     bytes: [AtomicU64; 2],
+    /// How many there were.
+    connections: AtomicU64,
     /// How often an answer was kept back.
     waits: AtomicU64,
     /// When the client last said something, and whether it has been answered since.
@@ -49,6 +51,7 @@ impl Relay {
         let ended = Arc::new(AtomicBool::new(false));
         let counts = Arc::new(Counts {
             bytes: Default::default(),
+            connections: AtomicU64::new(0),
             waits: AtomicU64::new(0),
             last_said: Mutex::new((Instant::now(), true)),
         });
@@ -60,6 +63,7 @@ impl Relay {
                 }
                 let server = TcpStream::connect((Ipv4Addr::LOCALHOST, server));
                 if let (Ok(client), Ok(server)) = (client, server) {
+                    sums.connections.fetch_add(1, Ordering::Relaxed);
                     connect(&client, &server, fault, &sums);
                 }
             }
@@ -80,6 +84,11 @@ impl Relay {
     pub fn bytes(&self) -> (u64, u64) {
         let [to, from] = &self.counts.bytes;
         (to.load(Ordering::Relaxed), from.load(Ordering::Relaxed))
+    }
+
+    /// Returns how many connections there were.
+    pub fn connections(&self) -> u64 {
+        self.counts.connections.load(Ordering::Relaxed)
     }
 
     /// Returns how often the client waited for the server, if there is a patience.

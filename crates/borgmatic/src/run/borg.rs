@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use fastness_borg::Lent;
 use fastness_borg::console::{Output, Streams};
 use fastness_borg::environment::{Environment, Secret};
+use fastness_borg::remote::KeptSessions;
 use fastness_engine::create::Additions;
 
 use super::external;
@@ -33,6 +36,8 @@ pub struct Invocation {
     pub stderr: Box<dyn Write + Send>,
     /// What a new archive gets besides.
     pub additions: Additions,
+    /// Where sessions with servers are kept for the next command.
+    pub kept: Arc<KeptSessions>,
 }
 
 /// Runs Borg commands.
@@ -79,7 +84,11 @@ impl Borg for InProcess {
         };
         let mut words = vec![OsString::from("borg")];
         words.extend(invocation.arguments.into_iter().map(OsString::from));
-        let code = fastness_borg::run_with(&words, streams, &environment, invocation.additions);
+        let lent = Lent {
+            additions: invocation.additions,
+            kept: Some(invocation.kept),
+        };
+        let code = fastness_borg::run_with(&words, streams, &environment, lent);
         Ok(code.code())
     }
 }

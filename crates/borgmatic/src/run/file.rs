@@ -288,7 +288,9 @@ impl Run<'_> {
             hooks: &hooks,
             results: &mut results,
         };
-        hooks.around(Scope::Repository, &actions, || steps.run(plan))?;
+        let outcome = hooks.around(Scope::Repository, &actions, || steps.run(plan));
+        self.runner.kept.close_all();
+        outcome?;
         self.results.append(&mut results);
         Ok(())
     }

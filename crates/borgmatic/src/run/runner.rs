@@ -7,8 +7,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use fastness_borg::environment::Secret;
+use fastness_borg::remote::KeptSessions;
 use fastness_engine::create::Additions;
 use serde_json::Value;
 
@@ -74,6 +76,8 @@ pub struct Runner<'a> {
     /// Credentials that were loaded.
     pub credentials: Rc<Credentials>,
     passphrases: Passphrases,
+    /// Sessions with servers that the next command may use.
+    pub kept: Arc<KeptSessions>,
 }
 
 impl<'a> Runner<'a> {
@@ -84,6 +88,7 @@ impl<'a> Runner<'a> {
             log,
             credentials: Rc::default(),
             passphrases: RefCell::default(),
+            kept: Arc::default(),
         }
     }
 
@@ -165,6 +170,7 @@ impl<'a> Runner<'a> {
             stdout: attached.stdout.unwrap_or_else(|| collector.stdout()),
             stderr: collector.stderr(),
             additions: attached.additions,
+            kept: Arc::clone(&self.kept),
         };
         let code = self.world.borg.run(invocation);
         self.log.progress(None);

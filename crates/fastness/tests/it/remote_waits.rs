@@ -5,6 +5,7 @@
 //! there and back before a program can say its first word. A wait more than there should be passes:
 //! a busy machine may make a client pause in the middle of what it says.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -101,4 +102,73 @@ fn our_server_is_seldom_waited_for() {
 fn official_borg_is_seldom_waited_for() {
     let server = Borg::official(Version::V14);
     waits_are_few(&server, "keyfile", &[CREATE, EXTRACT]);
+}
+
+/// Runs all that is due by a configuration, twice; returns how many connections that took. After
+/// each action `hook` runs.
+fn connections_of_runs(world: &World, hook: &str) -> u64 {
+    let source = world.sandbox.directory("source");
+    std::fs::write(source.join("file"), "text").unwrap();
+    let _ = world.run(&["init", "-e", "repokey-blake2", "R"]).exits(0);
+    let relay = Relay::start(world.sshd.port(), Fault::default());
+    let config = format!(
+        "source_directories:\n    - {}\nrepositories:\n    - path: {}\nkeep_daily: 1\n\
+         checks:\n    - name: repository\n    - name: archives\n\
+         commands:\n    - after: action\n      run:\n          - {hook}\n",
+        source.display(),
+        Sshd::address_at(relay.port(), &world.repository),
+    );
+    let path = world.sandbox.path("config.yaml");
+    std::fs::write(&path, config).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_fastness"));
+    for _ in 0..2 {
+        let run = world.sandbox.run_of(program).arg("--config").arg(&path);
+        let _ = run.go().ok();
+    }
+    assert_eq!(world.run(&["list", "--short", "R"]).ok().lines().len(), 1);
+    world.is_sound();
+    relay.connections()
+}
+
+/// A command by which somebody else takes the lock, and leaves a trace.
+fn locking(world: &World) -> String {
+    format!(
+        "{} with-lock --lock-wait 0 {} touch {}",
+        Borg::official(Version::V14).path().display(),
+        world.repository.display(),
+        world.sandbox.path("locked").display(),
+    )
+}
+
+#[test]
+fn a_run_takes_one_connection_to_our_server_and_no_lock_between_commands() {
+    let world = World::new(&ours());
+    assert_eq!(connections_of_runs(&world, &locking(&world)), 2);
+    assert!(world.sandbox.path("locked").exists());
+}
+
+/// Its server has no way to close a repository but to end.
+#[test]
+fn a_run_takes_a_connection_for_each_command_to_official_borg() {
+    let world = World::new(&Borg::official(Version::V14));
+    assert!(connections_of_runs(&world, &locking(&world)) > 2);
+    assert!(world.sandbox.path("locked").exists());
+}
+
+#[test]
+fn a_connection_that_ends_between_two_commands_is_made_again() {
+    let mut world = World::new(&ours());
+    let (script, pid) = (world.sandbox.path("server"), world.sandbox.path("pid"));
+    let text = format!(
+        "echo $$ > {}\nexec {} \"$@\"\n",
+        pid.display(),
+        ours().path().display()
+    );
+    std::fs::write(&script, text).unwrap();
+    world
+        .sandbox
+        .set_env("BORG_REMOTE_PATH", format!("sh {}", script.display()));
+    // The server of a command that is over may have gone by itself.
+    let kill = format!("kill -9 $(cat {}) || true", pid.display());
+    assert!(connections_of_runs(&world, &kill) > 2);
 }

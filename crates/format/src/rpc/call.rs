@@ -80,6 +80,8 @@ pub enum Call<'a> {
     },
     /// Makes the server fail; Borg's own tests use it.
     InjectException(&'a [u8]),
+    /// Closes the repository, so that another can be opened later. Servers of Borg do not know it.
+    Close,
 }
 
 /// How a repository is to be opened.
@@ -138,6 +140,7 @@ impl<'a> Call<'a> {
             Self::GetFreeNonce => "get_free_nonce",
             Self::CommitNonceReservation { .. } => "commit_nonce_reservation",
             Self::InjectException(_) => "inject_exception",
+            Self::Close => "close_repository",
         }
     }
 
@@ -181,6 +184,7 @@ impl<'a> Call<'a> {
                 start_nonce: at.optional("start_nonce", Arguments::number)?,
             },
             "inject_exception" => Self::InjectException(at.raw("kind")?),
+            "close_repository" => Self::Close,
             _ => return Err(CallError::UnknownMethod(method.to_owned())),
         })
     }
@@ -254,7 +258,8 @@ impl<'a> Call<'a> {
             | Self::Destroy
             | Self::LoadKey
             | Self::BreakLock
-            | Self::GetFreeNonce => Vec::new(),
+            | Self::GetFreeNonce
+            | Self::Close => Vec::new(),
         }
     }
 }

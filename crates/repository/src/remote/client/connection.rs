@@ -28,6 +28,7 @@ use super::prefetch::{Prefetch, Taken};
 use super::ratelimit::RateLimit;
 use super::ssh::{Ending, Pipes, Process};
 use super::state::{State, Waiting};
+use crate::monitor::Monitor;
 
 /// Bytes of changes that may wait to be sent if nobody says otherwise.
 const UPLOAD_BUFFER: usize = 4 << 20;
@@ -36,7 +37,7 @@ const KEPT_BUFFER: usize = 32 << 20;
 /// How long a process whose pipe has closed may take to say why.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long a server may take to close its repository.
-const GOODBYE: Duration = Duration::from_secs(30);
+pub const GOODBYE: Duration = Duration::from_secs(30);
 
 struct Shared {
     state: Mutex<State>,
@@ -240,6 +241,17 @@ impl Connection {
         for msgid in state.prefetch.forget_all() {
             state.waiting.insert(msgid, Waiting::Nobody);
         }
+    }
+
+    /// As [`Self::forget`], also what failed for good: another repository is going to be opened.
+    pub fn begin_anew(&self) {
+        self.forget();
+        self.shared.lock().barred = None;
+    }
+
+    /// From now on somebody else is told what the server logs.
+    pub fn report_to(&self, monitor: &Arc<dyn Monitor>) {
+        lock(&self.process).report_to(monitor);
     }
 
     /// Ends the session: the server closes the repository, the process ends.

@@ -80,7 +80,7 @@ pub enum Ticket {
 }
 
 /// How much goes how fast.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pace {
     /// Bytes a second to the server; zero is no limit.
     pub upload_rate: u64,

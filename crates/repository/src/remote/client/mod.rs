@@ -5,7 +5,7 @@
 //! session       who answers, and what is asked for ahead       ratelimit   bytes a second
 //! connection    requests and answers, on their way at once     failures    errors from over there
 //! state         what is under way                              exchange    values that go and come
-//! prefetch      objects that are asked for ahead
+//! prefetch      objects that are asked for ahead               kept        sessions between commands
 //! ```
 //!
 //! Objects are stored and deleted without waiting; a failure is told by the next change or by the
@@ -15,6 +15,7 @@
 mod connection;
 mod exchange;
 mod failures;
+mod kept;
 mod prefetch;
 mod ratelimit;
 mod session;
@@ -37,6 +38,7 @@ use crate::monitor::Monitor;
 use crate::{CheckOptions, CommitReport, CompactOptions, NonceStore, Repository, Room};
 
 pub use self::exchange::Pace;
+pub use self::kept::KeptSessions;
 pub use self::ssh::{Ending, ServerCommand};
 
 /// Ids that are asked for at once.
@@ -55,6 +57,8 @@ pub struct RemoteOptions {
     pub lock: Option<(LockKind, LockWait)>,
     /// What is asked for together with the opening.
     pub ahead: Ahead,
+    /// Where sessions are kept for the next command.
+    pub kept: Option<Arc<KeptSessions>>,
     /// Receives what the server logs.
     pub monitor: Arc<dyn Monitor>,
 }
@@ -89,6 +93,9 @@ pub struct RemoteRepository {
     id: RepositoryId,
     /// Whether there is a transaction.
     changed: bool,
+    kept: Option<Arc<KeptSessions>>,
+    /// The session belongs to the next command.
+    is_closed: bool,
 }
 
 impl RemoteRepository {
@@ -126,9 +133,11 @@ impl RemoteRepository {
         };
         let (session, id) = Session::open(location, options, &open)?;
         Ok(Self {
-            session: Arc::new(session),
+            session,
             id,
             changed: false,
+            kept: options.kept.clone(),
+            is_closed: false,
         })
     }
 
@@ -329,14 +338,27 @@ impl Repository for RemoteRepository {
     }
 
     fn close(&mut self) -> Result<()> {
-        self.session.connection.close();
+        if !self.is_kept() {
+            self.session.connection.close();
+        }
         Ok(())
+    }
+}
+
+impl RemoteRepository {
+    /// Hands the session to the next command, if that can be done.
+    fn is_kept(&mut self) -> bool {
+        let Some(kept) = self.kept.take() else {
+            return self.is_closed;
+        };
+        self.is_closed = kept.keep(&self.session);
+        self.is_closed
     }
 }
 
 impl Drop for RemoteRepository {
     fn drop(&mut self) {
-        self.session.connection.close();
+        let _ = self.close();
     }
 }
 

@@ -4,15 +4,16 @@
 //! understood by all servers; that of what follows by those since 1.1, which take requests one
 //! after the other. An older server ends the session on it, and is then greeted alone.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fastness_format::id::{ChunkId, RepositoryId};
 use fastness_format::location::Location;
 use fastness_format::rpc::{Call, Failure, Form, OLD_PROTOCOL, Open, Version};
 
-use super::connection::Connection;
+use super::connection::{Connection, GOODBYE};
 use super::exchange::{Given, Refusal, Reply, Ticket};
 use super::failures::{self, Death};
+use super::kept::Way;
 use super::ssh::Process;
 use super::{Ahead, RemoteOptions};
 use crate::error::{RepositoryError, Result};
@@ -26,6 +27,7 @@ pub(super) struct Session {
     /// The address, for messages.
     pub name: String,
     pub version: Version,
+    pub way: Way,
     /// The key, if it was asked for ahead.
     key: Mutex<Option<Ticket>>,
     /// The first free counter value, if it was asked for ahead.
@@ -47,14 +49,37 @@ impl Session {
         location: &Location,
         options: &RemoteOptions,
         open: &Open<'_>,
+    ) -> Result<(Arc<Self>, RepositoryId)> {
+        let way = Way::to(location, options);
+        let kept = options.kept.as_ref().filter(|_| !open.create);
+        if let Some(session) = kept.and_then(|kept| kept.take(&way)) {
+            session.connection.report_to(&options.monitor);
+            let opening = session.connection.post(&Call::Open(open.clone()));
+            session.ask_ahead(options.ahead, open);
+            // One that ended while nobody used it is no error.
+            let reply = opening.and_then(|opening| session.connection.wait(opening));
+            if reply.is_ok() {
+                let id = session.opened(session.given(reply, None)?)?;
+                return Ok((session, id));
+            }
+        }
+        let (session, id) = Self::begin_and_open(location, options, open, &way)?;
+        Ok((Arc::new(session), id))
+    }
+
+    fn begin_and_open(
+        location: &Location,
+        options: &RemoteOptions,
+        open: &Open<'_>,
+        way: &Way,
     ) -> Result<(Self, RepositoryId)> {
         // Not every server knows how to make them, and it would make nothing of the wish.
         if !open.make_parent_dirs
-            && let Some(opened) = Self::attempt(location, options, open, Manner::Eager)?
+            && let Some(opened) = Self::attempt(location, options, open, way, Manner::Eager)?
         {
             return Ok(opened);
         }
-        let opened = Self::attempt(location, options, open, Manner::Careful)?;
+        let opened = Self::attempt(location, options, open, way, Manner::Careful)?;
         opened.ok_or_else(|| Death::Unexpected("no answer to negotiate".to_owned()).error(None))
     }
 
@@ -63,19 +88,17 @@ impl Session {
         location: &Location,
         options: &RemoteOptions,
         open: &Open<'_>,
+        way: &Way,
         manner: Manner,
     ) -> Result<Option<(Self, RepositoryId)>> {
-        let mut session = Self::begin(location, options)?;
+        let mut session = Self::begin(location, options, way)?;
         let request = Call::Open(open.clone());
         let hello = Call::Negotiate(Some(Version::new(VERSION)));
         let hello = session.connection.post(&hello);
         let eager = (manner == Manner::Eager).then(|| {
             session.connection.speak(Form::Named);
             let opening = session.connection.post(&request);
-            // What is read without a lock is read when it is wanted.
-            if open.lock {
-                session.ask_ahead(options.ahead);
-            }
+            session.ask_ahead(options.ahead, open);
             opening
         });
         let form = session.meet(hello)?;
@@ -87,21 +110,26 @@ impl Session {
             session.require("open make_parent_dirs=True", [1, 1, 9, -1])?;
         }
         let opening = eager.unwrap_or_else(|| session.connection.post(&request));
-        let id = match session.wait(opening)? {
-            Given::Raw(bytes) => RepositoryId::from_slice(&bytes),
-            _ => None,
-        };
-        let id = id.ok_or_else(|| session.unexpected("open"))?;
+        let id = session.opened(session.wait(opening)?)?;
         Ok(Some((session, id)))
     }
 
+    /// The identity of the repository that was opened.
+    fn opened(&self, given: Given) -> Result<RepositoryId> {
+        let id = match given {
+            Given::Raw(bytes) => RepositoryId::from_slice(&bytes),
+            _ => None,
+        };
+        id.ok_or_else(|| self.unexpected("open"))
+    }
+
     /// Starts the process.
-    fn begin(location: &Location, options: &RemoteOptions) -> Result<Self> {
-        let words = options.server.words(&location.host).unwrap_or_default();
+    fn begin(location: &Location, options: &RemoteOptions, way: &Way) -> Result<Self> {
+        let words = &way.words;
         options
             .monitor
             .debug(format!("SSH command line: {words:?}"));
-        let started = Process::start(&words, &options.server.environment, &options.monitor);
+        let started = Process::start(words, &options.server.environment, &options.monitor);
         let (process, pipes) = started.map_err(|source| RepositoryError::Unreachable {
             program: words
                 .first()
@@ -113,6 +141,7 @@ impl Session {
             connection: Connection::new(process, pipes, options.pace),
             name: location.repository_text(),
             version: Version::untold(),
+            way: way.clone(),
             key: Mutex::default(),
             counter: Mutex::default(),
         })
@@ -133,8 +162,12 @@ impl Session {
         }
     }
 
-    /// A session that has ended will be noticed by the one who wants the answers.
-    fn ask_ahead(&mut self, ahead: Ahead) {
+    /// Asks for what is wanted first. A session that has ended will be noticed by the one who wants
+    /// the answers; what is read without a lock is read when it is wanted.
+    fn ask_ahead(&self, ahead: Ahead, open: &Open<'_>) {
+        if !open.lock {
+            return;
+        }
         if ahead >= Ahead::Manifest {
             self.connection.announce(&[ChunkId::MANIFEST]);
         }
@@ -142,8 +175,18 @@ impl Session {
             self.expect_key();
         }
         if ahead >= Ahead::ToWrite {
-            self.counter = Mutex::new(self.connection.post(&Call::GetFreeNonce).ok());
+            let asked = self.connection.post(&Call::GetFreeNonce).ok();
+            *lock(&self.counter) = asked;
         }
+    }
+
+    /// Closes the repository without ending the session; false if the server cannot.
+    pub fn close_repository(&self) -> bool {
+        lock(&self.key).take();
+        lock(&self.counter).take();
+        let closed = self.connection.call_within(&Call::Close, GOODBYE);
+        self.connection.begin_anew();
+        matches!(closed, Ok(Ok(_)))
     }
 
     /// Asks for the key before it is wanted.

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::io::{self, Read};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -67,13 +67,15 @@ const REST_OF_STDERR: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(5);
 
 type LastWords = Arc<Mutex<VecDeque<String>>>;
+/// Whoever is told what is said on stderr.
+type Listener = Arc<Mutex<Arc<dyn Monitor>>>;
 
 /// The running process.
-#[derive(Debug)]
 pub struct Process {
     child: Child,
     name: String,
     last_words: LastWords,
+    listener: Listener,
     /// Ends when stderr does.
     stderr: Receiver<()>,
 }
@@ -119,9 +121,10 @@ impl Process {
         let _ = fastness_sys::process::widen_pipe(&stdout);
         let last_words = LastWords::default();
         let (ended, is_ended) = sync_channel(1);
-        let (words, monitor) = (Arc::clone(&last_words), Arc::clone(monitor));
+        let listener: Listener = Arc::new(Mutex::new(Arc::clone(monitor)));
+        let (words, told) = (Arc::clone(&last_words), Arc::clone(&listener));
         thread::spawn(move || {
-            listen(stderr, &words, &*monitor);
+            listen(stderr, &words, &told);
             let _ = ended.send(());
         });
         let name = program.to_string_lossy();
@@ -130,9 +133,15 @@ impl Process {
             child,
             name,
             last_words,
+            listener,
             stderr: is_ended,
         };
         Ok((process, Pipes { stdin, stdout }))
+    }
+
+    /// From now on somebody else is told what the process says on stderr.
+    pub fn report_to(&self, monitor: &Arc<dyn Monitor>) {
+        *lock(&self.listener) = Arc::clone(monitor);
     }
 
     /// Waits for the end of the process, and kills it after `limit`. Returns what can be told of
@@ -147,8 +156,7 @@ impl Process {
         match self.stderr.recv_timeout(rest) {
             Ok(()) | Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => {}
         }
-        let last_words = self.last_words.lock();
-        let last_words = last_words.unwrap_or_else(PoisonError::into_inner);
+        let last_words = lock(&self.last_words);
         Ending {
             program: self.name.clone(),
             status,
@@ -184,7 +192,7 @@ pub struct Ending {
 }
 
 /// Reads stderr to its end, line by line. A carriage return ends a line, too: progress uses it.
-fn listen(mut stderr: ChildStderr, last_words: &LastWords, monitor: &dyn Monitor) {
+fn listen(mut stderr: ChildStderr, last_words: &LastWords, listener: &Listener) {
     let mut buffer = vec![0; 32 << 10];
     let mut line = Vec::new();
     loop {
@@ -196,16 +204,16 @@ fn listen(mut stderr: ChildStderr, last_words: &LastWords, monitor: &dyn Monitor
         };
         for &byte in buffer.get(..count).unwrap_or_default() {
             match byte {
-                b'\n' | b'\r' => take_line(&mut line, last_words, monitor),
+                b'\n' | b'\r' => take_line(&mut line, last_words, listener),
                 byte if line.len() < LINE_BYTES => line.push(byte),
                 _ => {}
             }
         }
     }
-    take_line(&mut line, last_words, monitor);
+    take_line(&mut line, last_words, listener);
 }
 
-fn take_line(line: &mut Vec<u8>, last_words: &LastWords, monitor: &dyn Monitor) {
+fn take_line(line: &mut Vec<u8>, last_words: &LastWords, listener: &Listener) {
     let text = String::from_utf8_lossy(line).into_owned();
     line.clear();
     if text.is_empty() {
@@ -213,16 +221,21 @@ fn take_line(line: &mut Vec<u8>, last_words: &LastWords, monitor: &dyn Monitor) 
     }
     let told = LogLine::parse(&text);
     if let LogLine::Foreign(text) = &told {
-        let mut words = last_words.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut words = lock(last_words);
         if words.len() == LAST_WORDS {
             words.pop_front();
         }
         words.push_back(text.trim().chars().take(WORDS_BYTES).collect());
     }
+    let monitor = Arc::clone(&lock(listener));
     monitor.event(Event::Remote {
         line: &told,
         text: &text,
     });
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -100,7 +100,8 @@ pub fn serve(
     let mut session = Session::new(options, Arc::clone(host));
     let ended = answer_all(options, &**host, &mut connection, &mut session);
     let was_open = session.was_open();
-    session.close();
+    // It has told of its errors.
+    let _ = session.close();
     if ended.is_ok() && !was_open && !host.end_wanted() {
         // People who start a server by hand see that it waits for a client.
         connection.say(&format!(

@@ -64,13 +64,13 @@ impl<'a> Session<'a> {
         self.was_open
     }
 
-    /// Rolls back and frees the lock.
-    pub(super) fn close(&mut self) {
-        if let Some(mut opened) = self.opened.take()
-            && let Err(error) = opened.repository.close()
-        {
-            (&*self.host as &dyn Monitor).error(error.to_string());
-        }
+    /// Rolls back and frees the lock. Errors are told, too.
+    pub(super) fn close(&mut self) -> Result<(), Refusal> {
+        let Some(mut opened) = self.opened.take() else {
+            return Ok(());
+        };
+        let closed = opened.repository.close();
+        Ok(closed.inspect_err(|error| (&*self.host as &dyn Monitor).error(error.to_string()))?)
     }
 
     /// Does what a request asks for.
@@ -99,6 +99,10 @@ impl<'a> Session<'a> {
             }
             Call::Open(open) => self.open(&open, peer),
             Call::InjectException(kind) => Err(injected(kind)),
+            Call::Close => {
+                self.close()?;
+                Ok(Answer::Nil)
+            }
             Call::Get(id) => {
                 let mut memory = std::mem::take(&mut self.value);
                 let repository = self.reading()?;
@@ -245,7 +249,7 @@ impl<'a> Session<'a> {
             return Err(Refusal::PathNotAllowed(path.display().to_string()));
         }
         // The lock of the one before would stand in the way of the next.
-        self.close();
+        let _ = self.close();
         let new = match open.create {
             true => Some(self.new_repository(open)?),
             false => None,

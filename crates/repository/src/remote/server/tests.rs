@@ -234,6 +234,27 @@ fn a_session_stores_reads_and_rolls_back_what_was_not_committed() {
 }
 
 #[test]
+fn a_closed_repository_is_free_and_the_session_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("repo");
+    let mut client = start(Policy::default());
+    client.call(&Call::Close).unwrap();
+    client.open(&path, true).unwrap();
+    client.call(&put(1, b"one")).unwrap();
+    client.call(&COMMIT).unwrap();
+    client.call(&put(2, b"two")).unwrap();
+    client.call(&Call::Close).unwrap();
+    assert!(!path.join("lock.exclusive").exists());
+    assert_eq!(client.class(&Call::Get(id(1))), "Error");
+    client.open(&path, false).unwrap();
+    assert!(path.join("lock.exclusive").exists());
+    assert_eq!(client.call(&Call::Get(id(1))).unwrap(), b"one");
+    assert_eq!(client.class(&Call::Get(id(2))), "ObjectNotFound");
+    client.leave().unwrap();
+    assert!(!path.join("lock.exclusive").exists());
+}
+
+#[test]
 fn a_session_without_an_exclusive_lock_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("repo");
