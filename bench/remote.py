@@ -5,6 +5,7 @@ The server has keys and a configuration of its own and logs in nobody but the us
 
 import os
 import queue
+import shlex
 import socket
 import subprocess
 import threading
@@ -56,6 +57,13 @@ class Server:
             "ssh -F none -o BatchMode=yes -o IdentitiesOnly=yes -o StrictHostKeyChecking=no "
             f"-o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -i {self.directory}/client"
         )
+
+    def carry(self, port, count):
+        """Wall seconds that ssh alone needs to carry so many bytes, through a relay at a port."""
+        command = [*shlex.split(self.rsh()), "-p", str(port), "127.0.0.1", "cat > /dev/null"]
+        begun = time.monotonic()
+        subprocess.run(command, input=os.urandom(count), check=True)
+        return time.monotonic() - begun
 
     def cpu(self):
         """CPU seconds of all sessions that have ended."""
