@@ -41,7 +41,11 @@ impl Context<'_> {
         ahead: Ahead,
     ) -> Result<RemoteRepository, CommandError> {
         let mut options = self.remote_options(kind, None)?;
-        options.ahead = ahead;
+        options.ahead = match self.common.level() {
+            // A server of Borg logs tracebacks of what it is asked when it could not open anything.
+            Level::Debug => Ahead::Nothing,
+            _ => ahead,
+        };
         Ok(RemoteRepository::open(location, &options)?)
     }
 

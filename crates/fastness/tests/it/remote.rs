@@ -190,6 +190,9 @@ fn failures_of_the_way_are_explained() {
         "Repository.DoesNotExist",
         &["Repository ssh://127.0.0.1:", "does not exist."],
     );
+    // What was asked for ahead is no trouble of its own.
+    let debug = world.run(&["list", "--debug", "R"]).exits(13);
+    assert!(!debug.err().contains("Traceback"), "{debug}");
     world.sandbox.set_env("BORG_REMOTE_PATH", "/no/such/borg");
     fails(&world, 81, closed, &[hello, "exit status 127"]);
     world.sandbox.set_env("BORG_REMOTE_PATH", official.path());
