@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Instant;
 
 use fastness_testkit::long;
 
@@ -166,6 +167,10 @@ pub fn kill_at_moments(
     }
     databases.configure(entries);
     let _ = databases.place.fastness(&["repo-create"]).ok();
+    let begin = Instant::now();
+    let whole = ["create", "--archive-name-format", "whole"];
+    let _ = databases.place.fastness(&whole).ok();
+    let duration = begin.elapsed();
     let mut failed = 0;
     for moment in 0..count {
         let name = format!("run-{moment}");
@@ -177,8 +182,8 @@ pub fn kill_at_moments(
         while descendants(child.id()).is_empty() && child.try_wait().unwrap().is_none() {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
-        let delay = moment * 400 / count;
-        std::thread::sleep(std::time::Duration::from_millis(delay));
+        let delay = duration.mul_f64(moment as f64 / count as f64);
+        std::thread::sleep(delay);
         let started = descendants(child.id());
         kill(child.id(), &mut databases);
         let status = child.wait().unwrap();
@@ -187,9 +192,9 @@ pub fn kill_at_moments(
             // It was killed when the archive was made.
             let items = databases.place.items(&name);
             let found = items.iter().filter(|item| item.ends_with(ending));
-            assert_eq!(found.count(), dumps, "after {delay} ms: {status}");
+            assert_eq!(found.count(), dumps, "after {delay:?}: {status}");
         } else {
-            assert!(!status.success(), "after {delay} ms: {status}");
+            assert!(!status.success(), "after {delay:?}: {status}");
         }
         failed += u32::from(!status.success());
         for pid in started {
