@@ -52,6 +52,13 @@ pub struct PassphraseSources {
     pub display_passphrase: Option<String>,
 }
 
+impl PassphraseSources {
+    /// Tells whether there is one for a key that exists.
+    pub fn is_given(&self) -> bool {
+        self.passphrase.is_some() || self.passcommand.is_some() || self.passphrase_fd.is_some()
+    }
+}
+
 /// Deviations that `BORG_WORKAROUNDS` asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Workarounds {
@@ -75,6 +82,9 @@ pub struct Environment {
     pub scheme: Scheme,
     /// Where passphrases come from.
     pub passphrases: PassphraseSources,
+    /// The same for a second repository, from which archives are copied: `BORG_OTHER_PASSPHRASE`,
+    /// `BORG_OTHER_PASSCOMMAND` and `BORG_OTHER_PASSPHRASE_FD`.
+    pub other_passphrases: PassphraseSources,
     /// `BORG_HOSTNAME`, if not empty.
     pub hostname: Option<String>,
     /// `BORG_USERNAME`, if not empty.
@@ -137,6 +147,12 @@ impl Environment {
             passphrase_fd: environment.text("BORG_PASSPHRASE_FD"),
             new_passphrase: environment.text("BORG_NEW_PASSPHRASE").map(Secret::new),
             display_passphrase: environment.text("BORG_DISPLAY_PASSPHRASE"),
+        };
+        environment.other_passphrases = PassphraseSources {
+            passphrase: environment.text("BORG_OTHER_PASSPHRASE").map(Secret::new),
+            passcommand: environment.text("BORG_OTHER_PASSCOMMAND"),
+            passphrase_fd: environment.text("BORG_OTHER_PASSPHRASE_FD"),
+            ..PassphraseSources::default()
         };
         environment.hostname = environment.non_empty("BORG_HOSTNAME");
         environment.username = environment.non_empty("BORG_USERNAME");

@@ -4,17 +4,16 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use crate::console::Prompt;
-use crate::environment::{Environment, Secret};
+use crate::environment::{Environment, PassphraseSources, Secret};
 use crate::output::log::Log;
 use crate::output::questions::{Question, ask};
 
 /// Returns the passphrase that is given without asking: `BORG_PASSPHRASE`, else what
-/// `BORG_PASSCOMMAND` prints, else what `BORG_PASSPHRASE_FD` holds.
+/// `BORG_PASSCOMMAND` prints, else what `BORG_PASSPHRASE_FD` holds; or the same of other variables.
 ///
 /// # Errors
 /// When the command fails; the text says how.
-pub fn given(environment: &Environment) -> Result<Option<Secret>, String> {
-    let sources = &environment.passphrases;
+pub fn given(sources: &PassphraseSources) -> Result<Option<Secret>, String> {
     if let Some(passphrase) = &sources.passphrase {
         return Ok(Some(passphrase.clone()));
     }
@@ -39,6 +38,7 @@ fn from_command(line: &str) -> Result<Secret, String> {
     let output = Command::new(program)
         .args(arguments)
         .env_remove("BORG_PASSPHRASE")
+        .env_remove("BORG_OTHER_PASSPHRASE")
         .stdin(Stdio::inherit())
         .stderr(Stdio::inherit())
         .output()
@@ -133,7 +133,7 @@ mod tests {
     }
 
     fn text(pairs: &[(&str, &str)]) -> Result<Option<String>, String> {
-        Ok(given(&environment(pairs))?.map(|secret| secret.reveal().to_owned()))
+        Ok(given(&environment(pairs).passphrases)?.map(|secret| secret.reveal().to_owned()))
     }
 
     #[test]

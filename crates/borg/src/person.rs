@@ -6,7 +6,7 @@ use fastness_engine::keys::{KeyError, Passphrase, PassphraseSource};
 use fastness_engine::security;
 
 use crate::console::Prompt;
-use crate::environment::{Environment, Secret};
+use crate::environment::{Environment, PassphraseSources, Secret};
 use crate::output::questions::{self, Question};
 use crate::passphrase;
 use crate::reporter::Reporter;
@@ -17,6 +17,7 @@ pub struct Person<'a> {
     environment: &'a Environment,
     reporter: Arc<Reporter>,
     prompt: Arc<Mutex<Box<dyn Prompt>>>,
+    passphrases: &'a PassphraseSources,
 }
 
 impl<'a> Person<'a> {
@@ -30,6 +31,21 @@ impl<'a> Person<'a> {
             environment,
             reporter,
             prompt: Arc::new(Mutex::new(prompt)),
+            passphrases: &environment.passphrases,
+        }
+    }
+
+    /// Returns the same person with the passphrase of the repository that archives are copied
+    /// from; the usual one when no other is given.
+    #[must_use]
+    pub fn at_source(&self) -> Self {
+        let other = &self.environment.other_passphrases;
+        Self {
+            passphrases: match other.is_given() {
+                true => other,
+                false => self.passphrases,
+            },
+            ..self.clone()
         }
     }
 
@@ -56,7 +72,7 @@ impl<'a> Person<'a> {
 
 impl PassphraseSource for Person<'_> {
     fn given(&self) -> Result<Option<Passphrase>, KeyError> {
-        let given = passphrase::given(self.environment).map_err(KeyError::Passcommand)?;
+        let given = passphrase::given(self.passphrases).map_err(KeyError::Passcommand)?;
         Ok(given.as_ref().map(engine_passphrase))
     }
 

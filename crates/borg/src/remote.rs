@@ -26,7 +26,11 @@ const SSH: [&str; 5] = [
 ];
 
 /// Secrets that the program in between has no use for.
-const SECRETS: [&str; 2] = ["BORG_PASSPHRASE", "BORG_NEW_PASSPHRASE"];
+const SECRETS: [&str; 3] = [
+    "BORG_PASSPHRASE",
+    "BORG_NEW_PASSPHRASE",
+    "BORG_OTHER_PASSPHRASE",
+];
 
 impl Context<'_> {
     /// Opens a repository on another machine; without a kind of lock, unlocked. What is wanted

@@ -29,6 +29,7 @@ pub mod shelf;
 pub mod tar;
 pub mod tasks;
 pub mod times;
+pub mod transfer;
 pub mod upgrade;
 pub mod vfs;
 pub mod world;

@@ -25,6 +25,7 @@ pub mod prune;
 pub mod recreate;
 pub mod rename;
 pub mod serve;
+mod transfer;
 pub mod umount;
 pub mod upgrade;
 pub mod version;
@@ -236,6 +237,7 @@ pub static COMMANDS: &[Entry] = &[
     Entry::new::<recreate::Recreate>(&["recreate"]),
     Entry::new::<rename::Rename>(&["rename"]),
     Entry::new::<serve::Serve>(&["serve"]),
+    Entry::new::<transfer::Transfer>(&["transfer"]),
     Entry::new::<umount::Umount>(&["umount"]).without_lock(),
     Entry::new::<upgrade::Upgrade>(&["upgrade"]),
     Entry::new::<version::Version>(&["version"]),

@@ -4,6 +4,8 @@ use clap::ArgMatches;
 use fastness_borg::environment::Secret;
 
 use super::matches::Matches;
+pub use super::mount::Mount;
+pub use super::transfer::Transfer;
 use crate::hooks::dump::source::Overrides;
 
 /// One action of a call.
@@ -44,6 +46,15 @@ pub enum Action {
     Diff(Diff),
     /// Write archives anew.
     Recreate(Recreate),
+    /// Copy archives from another repository.
+    Transfer(Transfer),
+    /// Show archives as a file system.
+    Mount(Mount),
+    /// Take such a file system away.
+    Umount {
+        /// Where it is.
+        mount_point: String,
+    },
     /// Remove locks.
     BreakLock,
     /// Write the key to a safe place.
@@ -272,7 +283,7 @@ pub struct ArchiveChoice {
 }
 
 impl ArchiveChoice {
-    fn read(read: &Matches<'_>) -> Self {
+    pub(super) fn read(read: &Matches<'_>) -> Self {
         Self {
             prefix: read.text("prefix"),
             sort_by: read.text("sort-by"),
@@ -393,6 +404,9 @@ impl Action {
             Self::ExportTar(_) => "export-tar",
             Self::Diff(_) => "diff",
             Self::Recreate(_) => "recreate",
+            Self::Transfer(_) => "transfer",
+            Self::Mount(_) => "mount",
+            Self::Umount { .. } => "umount",
             Self::BreakLock => "break-lock",
             Self::KeyExport(_) => "export",
             Self::KeyImport(_) => "import",
@@ -540,6 +554,11 @@ impl Action {
                 to_scratch: read.text("to-scratch"),
                 overwrite: read.given("overwrite"),
             }),
+            "transfer" => Self::Transfer(Transfer::read(read)),
+            "mount" => Self::Mount(Mount::read(read)),
+            "umount" => Self::Umount {
+                mount_point: read.text("mount-point").unwrap_or_default(),
+            },
             "break-lock" => Self::BreakLock,
             "key export" => Self::KeyExport(KeyExport {
                 paper: read.given("paper"),

@@ -264,6 +264,36 @@ pub(super) static ONLY_PATTERNS: Flag = flag(
     Nothing,
     "Only what the configuration selects",
 );
+pub(super) static SOURCE_REPOSITORY: Flag = flag(
+    "source-repository",
+    Value("NAME"),
+    "The repository to copy archives from: a path, or the label of a configured one",
+);
+pub(super) static FROM_BORG1: Flag = flag(
+    "from-borg1",
+    Nothing,
+    "For repositories of Borg 2 only, and refused here",
+);
+pub(super) static UPGRADER: Flag = flag(
+    "upgrader",
+    Value("NAME"),
+    "For repositories of Borg 2 only, and refused here",
+);
+pub(super) static MOUNT_POINT: Flag = flag(
+    "mount-point",
+    Value("DIRECTORY"),
+    "Where the file system is to be seen",
+);
+pub(super) static FOREGROUND: Flag = flag(
+    "foreground",
+    Nothing,
+    "Stay in the foreground until Ctrl-C is pressed",
+);
+pub(super) static MOUNT_OPTIONS: Flag = flag(
+    "options",
+    Value("OPTIONS"),
+    "Options of Borg's mount, with commas between them",
+);
 pub(super) static PAPER: Flag = flag("paper", Nothing, "In a form for typing");
 pub(super) static QR_HTML: Flag = flag("qr-html", Nothing, "As a page with a QR code");
 pub(super) static KEY_EXPORT_PATH: Flag =

@@ -7,8 +7,10 @@
 pub mod actions;
 pub mod flags;
 mod matches;
+mod mount;
 mod parser;
 pub mod specs;
+mod transfer;
 
 use std::path::PathBuf;
 
@@ -378,6 +380,14 @@ fn refuse_contradictions(line: &CommandLine, read: &Matches<'_>) -> Result<(), U
     }
     if has("diff") && (read.text("archive").is_none() || read.text("second-archive").is_none()) {
         return refuse("diff needs --archive NAME and --second-archive NAME");
+    }
+    if has("transfer") {
+        transfer::refuse(read).map_or(Ok(()), refuse)?;
+    }
+    for name in ["mount", "umount"] {
+        if has(name) && read.text("mount-point").is_none() {
+            return refuse(&format!("{name} needs --mount-point DIRECTORY"));
+        }
     }
     if has("bootstrap") && read.text("repository").is_none() {
         return refuse("config bootstrap needs --repository PATH");

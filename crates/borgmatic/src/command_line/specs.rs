@@ -4,14 +4,15 @@ use super::flags::{
     APPEND_ONLY, ARCHIVE, BOOTSTRAP_ARCHIVE, BOOTSTRAP_DESTINATION, BOOTSTRAP_REPOSITORY,
     CACHE_ONLY, CHECKPOINT_INTERVAL, CLEANUP_COMMITS, COMMENT, CONTAINER, CONTENT_ONLY,
     DATA_SOURCE, DELETE_MATCH, DESTINATION, ENCRYPTION, EXCLUDE, EXCLUDE_FROM, FIND, FIRST, FORCE,
-    FORCE_COUNTED, FORMAT, Flag, GENERATE_DESTINATION, HOOK, HOSTNAME, JSON, KEEP_SECURITY_INFO,
-    KEY_EXPORT_PATH, KEY_IMPORT_PATH, LAST, LIST, MAKE_PARENT_DIRS, MATCH_ARCHIVES, MAX_DURATION,
-    ONLY, ONLY_PATTERNS, OPTION, ORIGINAL_CONTAINER, ORIGINAL_HOSTNAME, ORIGINAL_LABEL,
-    ORIGINAL_PORT, OVERWRITE, OVERWRITE_DIRECTORY, PAPER, PASSWORD, PATH, PATTERN, PATTERNS_FROM,
-    PORT, PREFIX, PROGRESS, QR_HTML, QUICK_STATS, REPAIR, REPOSITORY, RESTORE_PATH,
-    SAME_CHUNKER_PARAMS, SAVE_SPACE, SCHEMA, SECOND_ARCHIVE, SHORT, SHOW, SORT_BY, SORT_KEYS,
-    SOURCE, SPLIT, STATS, STORAGE_QUOTA, STRIP_COMPONENTS, TAR_DESTINATION, TAR_FILTER, TARGET,
-    THRESHOLD, TIMESTAMP, TO, TO_SCRATCH, USERNAME,
+    FORCE_COUNTED, FOREGROUND, FORMAT, FROM_BORG1, Flag, GENERATE_DESTINATION, HOOK, HOSTNAME,
+    JSON, KEEP_SECURITY_INFO, KEY_EXPORT_PATH, KEY_IMPORT_PATH, LAST, LIST, MAKE_PARENT_DIRS,
+    MATCH_ARCHIVES, MAX_DURATION, MOUNT_OPTIONS, MOUNT_POINT, ONLY, ONLY_PATTERNS, OPTION,
+    ORIGINAL_CONTAINER, ORIGINAL_HOSTNAME, ORIGINAL_LABEL, ORIGINAL_PORT, OVERWRITE,
+    OVERWRITE_DIRECTORY, PAPER, PASSWORD, PATH, PATTERN, PATTERNS_FROM, PORT, PREFIX, PROGRESS,
+    QR_HTML, QUICK_STATS, REPAIR, REPOSITORY, RESTORE_PATH, SAME_CHUNKER_PARAMS, SAVE_SPACE,
+    SCHEMA, SECOND_ARCHIVE, SHORT, SHOW, SORT_BY, SORT_KEYS, SOURCE, SOURCE_REPOSITORY, SPLIT,
+    STATS, STORAGE_QUOTA, STRIP_COMPONENTS, TAR_DESTINATION, TAR_FILTER, TARGET, THRESHOLD,
+    TIMESTAMP, TO, TO_SCRATCH, UPGRADER, USERNAME,
 };
 
 /// One action.
@@ -246,6 +247,44 @@ pub static ACTIONS: &[ActionSpec] = &[
         flags: &[&REPOSITORY, &ARCHIVE, &LIST, &TARGET, &COMMENT, &TIMESTAMP],
     },
     ActionSpec {
+        name: "transfer",
+        aliases: &[],
+        about: "Copy archives from another repository",
+        flags: &[
+            &REPOSITORY,
+            &SOURCE_REPOSITORY,
+            &ARCHIVE,
+            &FROM_BORG1,
+            &UPGRADER,
+            &PROGRESS,
+            &MATCH_ARCHIVES,
+            &SORT_BY,
+            &FIRST,
+            &LAST,
+        ],
+    },
+    ActionSpec {
+        name: "mount",
+        aliases: &["-m"],
+        about: "Show archives as a file system",
+        flags: &[
+            &REPOSITORY,
+            &ARCHIVE,
+            &MOUNT_POINT,
+            &PATH,
+            &FOREGROUND,
+            &FIRST,
+            &LAST,
+            &MOUNT_OPTIONS,
+        ],
+    },
+    ActionSpec {
+        name: "umount",
+        aliases: &["-u"],
+        about: "Take such a file system away",
+        flags: &[&MOUNT_POINT],
+    },
+    ActionSpec {
         name: "break-lock",
         aliases: &[],
         about: "Remove locks that a program left behind",
@@ -314,7 +353,7 @@ pub static ACTIONS: &[ActionSpec] = &[
 ];
 
 /// Actions of borgmatic that come with later work.
-pub const ACTIONS_NOT_YET: &[&str] = &["transfer", "mount", "umount", "browse"];
+pub const ACTIONS_NOT_YET: &[&str] = &["browse"];
 
 /// The actions of a call that names none.
 pub const DEFAULT_ACTIONS: [&str; 4] = ["create", "prune", "compact", "check"];

@@ -106,7 +106,7 @@ fn what_cannot_be_understood_is_told() {
 
     Usage: fastness --json
     ");
-    insta::assert_snapshot!(error("transfer"), @r#"the action "transfer" is not supported yet"#);
+    insta::assert_snapshot!(error("browse"), @r#"the action "browse" is not supported yet"#);
     insta::assert_snapshot!(error("config"), @"Missing sub-action after config action. Expected one of: bootstrap, validate, show, generate, schema");
     insta::assert_snapshot!(error("extract"), @"extract needs --archive NAME; --archive latest is the newest one");
     insta::assert_snapshot!(error("create --stats --quick-stats"), @"--stats and --quick-stats do not go together");

@@ -106,6 +106,13 @@ pub enum Task {
     },
     /// Something with a key.
     Key(KeyTask),
+    /// Copy archives from another repository.
+    Transfer {
+        /// The command.
+        call: Call,
+        /// The environment of the other repository, if it is configured.
+        source: Option<Environment>,
+    },
     /// Any command of Borg.
     AnyBorg {
         /// The command.
@@ -219,6 +226,14 @@ pub enum PlanError {
     /// `--strip-components all` without paths.
     #[error("--strip-components all needs at least one --path")]
     StripAllWithoutPath,
+    /// A repository that is to be copied to itself.
+    #[error(
+        "{repository}: this is the repository to copy from; name the other one with --repository"
+    )]
+    TransferToItself {
+        /// The repository.
+        repository: String,
+    },
     /// An archive that was not finished.
     #[error("the archive {archive:?} is what an interrupted recreate left; select another one")]
     Unfinished {
@@ -240,6 +255,8 @@ pub enum PlanError {
 pub struct Context<'a> {
     /// The repository.
     pub repository: &'a Repository,
+    /// All repositories of the configuration.
+    pub all: &'a [Repository],
     /// Its options.
     pub options: &'a Options,
     /// From -2 to 2.
@@ -263,18 +280,20 @@ pub fn plan(
             .is_none_or(|wanted| repository.is_called(wanted))
     });
     let repositories = chosen
-        .map(|repository| plan_repository(repository, line, verbosity))
+        .map(|repository| plan_repository(repository, &configuration.repositories, line, verbosity))
         .collect::<Result<_, _>>()?;
     Ok(Plan { repositories })
 }
 
 fn plan_repository(
     repository: &Repository,
+    all: &[Repository],
     line: &CommandLine,
     verbosity: i64,
 ) -> Result<RepositoryPlan, PlanError> {
     let context = Context {
         repository,
+        all,
         options: &repository.options,
         verbosity,
         dry_run: line.dry_run,
@@ -322,12 +341,16 @@ fn plan_action(action: &Action, context: &Context<'_>) -> Result<Option<Step>, P
         Action::ExportTar(flags) => actions::export_tar::plan(flags, context),
         Action::Diff(flags) => actions::diff::plan(flags, context),
         Action::Recreate(flags) => actions::recreate::plan(flags, context)?,
+        Action::Transfer(flags) => actions::transfer::plan(flags, context)?,
+        Action::Mount(flags) => actions::mount::plan(flags, context),
         Action::BreakLock => actions::break_lock::plan(context),
         Action::KeyExport(flags) => actions::key::export(flags, context),
         Action::KeyImport(flags) => actions::key::import(flags, context),
         Action::KeyChangePassphrase => actions::key::change_passphrase(context),
         Action::Borg(flags) => actions::borg::plan(flags, context),
-        Action::ConfigBootstrap(_)
+        // Of no repository; see `run::Run::unmount`.
+        Action::Umount { .. }
+        | Action::ConfigBootstrap(_)
         | Action::ConfigValidate { .. }
         | Action::ConfigShow(_)
         | Action::ConfigGenerate(_)
@@ -354,7 +377,7 @@ impl Task {
     pub fn calls(&self) -> Vec<Call> {
         match self {
             Self::Borg { call, latest } => latest.iter().chain([call]).cloned().collect(),
-            Self::Create { call, .. } => vec![call.clone()],
+            Self::Create { call, .. } | Self::Transfer { call, .. } => vec![call.clone()],
             Self::Selected { call, latest, .. } | Self::AnyBorg { call, latest, .. } => {
                 latest.iter().chain([call]).cloned().collect()
             }

@@ -28,6 +28,8 @@ pub struct Invocation {
     pub variables: BTreeMap<OsString, OsString>,
     /// The passphrase, if the configuration has one.
     pub passphrase: Option<Secret>,
+    /// The passphrase of a second repository, if the configuration has one.
+    pub other_passphrase: Option<Secret>,
     /// Where it runs; none for the current directory.
     pub directory: Option<PathBuf>,
     /// Receives the data.
@@ -67,6 +69,9 @@ impl Borg for InProcess {
             Environment::from_variables(invocation.variables, home.as_deref(), effective_user());
         if let Some(passphrase) = invocation.passphrase {
             environment.passphrases.passphrase = Some(passphrase);
+        }
+        if let Some(passphrase) = invocation.other_passphrase {
+            environment.other_passphrases.passphrase = Some(passphrase);
         }
         let _entered = invocation
             .directory

@@ -30,16 +30,19 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use crate::command_line::actions::{Bootstrap, ConfigShow};
+use crate::actions;
+use crate::command_line::actions::{Action, Bootstrap, ConfigShow};
 use crate::command_line::{self, CommandLine, Parsed};
 use crate::config::error::ConfigErrors;
 use crate::config::tree::{Entry, Node, Position};
 use crate::config::{Configuration, LoadContext, load, paths};
 use crate::hooks::command::Side;
 use crate::output::log::{Level, Log, Record};
+use crate::plan::call::{Environment, Passphrase};
 pub use bootstrap::manifest_calls;
 use borg::{Borg, InProcess};
-use runner::Runner;
+use outcome::RunError;
+use runner::{Extra, Runner};
 
 /// What a run has of the world around it.
 pub struct World {
@@ -404,8 +407,43 @@ impl Run<'_> {
                     self.run_file(configuration, &files);
                 }
             }
+            self.unmount(loaded);
             self.show_results();
             self.everything(loaded, Side::After);
+        }
+    }
+
+    /// Takes a file system away: once, however many repositories there are.
+    fn unmount(&mut self, loaded: &Loaded) {
+        let wanted = self.line.actions.iter().find_map(|action| match action {
+            Action::Umount { mount_point } => Some(mount_point),
+            _ => None,
+        });
+        // With several files the last one says how, as in borgmatic.
+        let (Some(mount_point), Some(configuration)) = (wanted, loaded.configurations.last())
+        else {
+            return;
+        };
+        if self.signal.is_some() {
+            return;
+        }
+        let text = format!("Unmounting mount point {mount_point}");
+        self.log.record(Level::Info, &text);
+        let options = &configuration.options;
+        let call = actions::mount::umount(mount_point, options, self.log.verbosity());
+        let environment = Environment {
+            // No repository, no passphrase.
+            passphrase: Passphrase::Inherited,
+            ..Environment::of(options)
+        };
+        if let Err(error) = self.runner.run(&call, &environment, Extra::default()) {
+            self.add(Level::Critical, "Error unmounting mount point");
+            for line in error.lines() {
+                self.add(Level::Critical, line);
+            }
+            if let RunError::Signal { code } = error {
+                self.signal = Some(code);
+            }
         }
     }
 }

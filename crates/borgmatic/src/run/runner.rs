@@ -51,6 +51,8 @@ pub struct Attached {
     pub stdout: Option<Box<dyn Write + Send>>,
     /// What a new archive gets besides.
     pub additions: Additions,
+    /// The environment of a second repository, for its passphrase.
+    pub other: Option<Environment>,
 }
 
 /// What a command gave.
@@ -166,6 +168,10 @@ impl<'a> Runner<'a> {
             arguments,
             variables: self.variables(environment, extra.variables),
             passphrase: self.passphrase(environment, call)?,
+            other_passphrase: match &attached.other {
+                Some(other) => self.passphrase(other, call)?,
+                None => None,
+            },
             directory: call.directory.clone(),
             stdout: attached.stdout.unwrap_or_else(|| collector.stdout()),
             stderr: collector.stderr(),

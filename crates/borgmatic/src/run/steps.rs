@@ -127,6 +127,7 @@ impl Steps<'_> {
                 own_files,
             } => self.selected(call, latest.as_ref(), *own_files, plan),
             Task::Key(task) => self.key(task, environment),
+            Task::Transfer { call, source } => self.transfer(call, source.as_ref(), environment),
             Task::AnyBorg {
                 call,
                 archive,
@@ -329,6 +330,26 @@ impl Steps<'_> {
         if let Some(advice) = task.advice {
             self.runner.log.record(Level::Answer, advice);
         }
+        Ok(String::new())
+    }
+
+    /// Copies archives. No Borg 1 can do that, so the engine does, whichever program makes archives.
+    fn transfer(
+        &self,
+        call: &Call,
+        source: Option<&Environment>,
+        environment: &Environment,
+    ) -> Result<String, RunError> {
+        let environment = Environment {
+            program: None,
+            ..environment.clone()
+        };
+        let attached = Attached {
+            other: source.cloned(),
+            ..Attached::default()
+        };
+        let runner = self.runner;
+        runner.run_attached(call, &environment, Extra::default(), attached)?;
         Ok(String::new())
     }
 

@@ -5,6 +5,8 @@
 //! slab, a big one takes as many as it needs. Items join the stream in the order in which they were
 //! handed over.
 
+mod cargo;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -33,6 +35,9 @@ use crate::session::Session;
 use crate::tasks::{Priority, Slot, lock};
 use crate::world::World;
 
+pub use cargo::Carrier;
+use cargo::follow_healthy;
+
 /// A slab with so many bytes to be stored is sent off, if not more is needed for the file at hand.
 const SEND_BYTES: usize = 2 << 20;
 /// Chunks that are compressed anew by one task.
@@ -58,6 +63,8 @@ pub struct FeedOptions<'a> {
     pub keeps_sizes: bool,
     /// Compresses chunks anew that are there already.
     pub rewriter: Option<&'a Rewriter>,
+    /// Brings chunks over from elsewhere.
+    pub carrier: Option<&'a dyn Carrier>,
     /// Makes the metadata of checkpoints.
     pub metadata: &'a Describe<'a>,
 }
@@ -106,6 +113,9 @@ pub fn feed(
             crew,
             bench: crew.bench(),
             rewriter: options.rewriter,
+            carrier: options.carrier,
+            cargo: Vec::new(),
+            cargo_bytes: 0,
             keeps_sizes: options.keeps_sizes,
             chunker: &chunker,
             slab: Vec::new(),
@@ -145,6 +155,8 @@ enum Waiting {
     Item(Item),
     /// An item whose content is the next so many chunks.
     File(Item, usize, Parts),
+    /// An item whose content is the next so many chunks, which it names as they are elsewhere.
+    Carried(Item, usize),
 }
 
 /// What checkpoints already archived of a file that is being read.
@@ -167,6 +179,10 @@ pub struct Feed<'f, 'env> {
     crew: &'f Crew<'env>,
     bench: Bench<'env>,
     rewriter: Option<&'env Rewriter>,
+    carrier: Option<&'env dyn Carrier>,
+    /// Chunks to be carried over that no task has yet.
+    cargo: Vec<ChunkRef>,
+    cargo_bytes: usize,
     keeps_sizes: bool,
     chunker: &'env FileChunker,
     /// Content that was read: first what is cut, then the beginning of the next chunk.
@@ -221,13 +237,7 @@ impl<'env> Feed<'_, 'env> {
         };
         let chunks = item.chunks.take().unwrap_or_default();
         for group in chunks.chunks(GROUP) {
-            // The workers read ahead of nothing: what is under way is bounded by its groups.
-            while self.groups.len() > 2 * self.crew.threads {
-                let crew = self.crew;
-                let slot = self.groups.pop_front();
-                let stored = slot.and_then(|slot| slot.take(|| crew.failed()));
-                self.ready.extend(stored.ok_or(EngineError::Abandoned)?);
-            }
+            self.wait_for_groups()?;
             let slot = Arc::new(Slot::default());
             self.groups.push_back(Arc::clone(&slot));
             let group = group.to_vec();
@@ -241,6 +251,17 @@ impl<'env> Feed<'_, 'env> {
         let waiting = Waiting::File(item, chunks.len(), Parts::default());
         self.waiting.push_back(waiting);
         self.look_around()
+    }
+
+    /// Waits until few groups are under way: what they read is bounded by that.
+    fn wait_for_groups(&mut self) -> Result<(), EngineError> {
+        let crew = self.crew;
+        while self.groups.len() > 2 * crew.threads {
+            let slot = self.groups.pop_front();
+            let stored = slot.and_then(|slot| slot.take(|| crew.failed()));
+            self.ready.extend(stored.ok_or(EngineError::Abandoned)?);
+        }
+        Ok(())
     }
 
     /// Returns the repository, for a moment.
@@ -321,8 +342,9 @@ impl<'env> Feed<'_, 'env> {
         Ok(0)
     }
 
-    /// Sends off what is cut.
+    /// Sends off what is cut or gathered.
     fn send(&mut self) -> Result<(), EngineError> {
+        self.send_cargo()?;
         let (slab, cuts) = (
             std::mem::take(&mut self.slab),
             std::mem::take(&mut self.cuts),
@@ -363,13 +385,20 @@ impl<'env> Feed<'_, 'env> {
         }
         while let Some(first) = self.waiting.pop_front() {
             match first {
-                Waiting::File(_, chunks, _) if self.ready.len() < chunks => {
+                Waiting::File(_, chunks, _) | Waiting::Carried(_, chunks)
+                    if self.ready.len() < chunks =>
+                {
                     self.waiting.push_front(first);
                     break;
                 }
                 Waiting::File(item, chunks, parts) => {
                     let chunks = self.ready.drain(..chunks).collect();
                     self.accept(item, chunks, parts);
+                }
+                Waiting::Carried(mut item, chunks) => {
+                    let chunks: Vec<StoredChunk> = self.ready.drain(..chunks).collect();
+                    follow_healthy(&mut item, &chunks);
+                    self.accept(item, chunks, Parts::default());
                 }
                 Waiting::Item(item) => self.add(&item),
             }
@@ -401,18 +430,7 @@ impl<'env> Feed<'_, 'env> {
             self.add_part(&item, &chunks, &mut parts);
             self.stats.files_parts += parts.count;
         }
-        self.stats.files += 1;
-        for StoredChunk { chunk, new } in &chunks {
-            self.stats.original_bytes += u64::from(chunk.size);
-            self.stats.compressed_bytes += u64::from(chunk.csize);
-            if *new {
-                self.stats.deduplicated_bytes += u64::from(chunk.csize);
-            }
-            if parts.count > 0 {
-                self.stats.original_bytes_parts += u64::from(chunk.size);
-                self.stats.compressed_bytes_parts += u64::from(chunk.csize);
-            }
-        }
+        self.count(&item, &chunks, parts);
         let refs: Vec<ChunkRef> = chunks.iter().map(|stored| stored.chunk).collect();
         // What is recreated keeps what it says of its size, be it nothing.
         if !self.keeps_sizes {
@@ -420,6 +438,29 @@ impl<'env> Feed<'_, 'env> {
         }
         item.chunks = Some(refs);
         self.add(&item);
+    }
+
+    fn count(&mut self, item: &Item, chunks: &[StoredChunk], parts: Parts) {
+        let stats = &mut self.stats;
+        // What an earlier checkpoint left of a file, and was carried over.
+        let is_part = item.part.is_some();
+        match is_part {
+            true => stats.files_parts += 1,
+            false => stats.files += 1,
+        }
+        for StoredChunk { chunk, new } in chunks {
+            if !is_part {
+                stats.original_bytes += u64::from(chunk.size);
+                stats.compressed_bytes += u64::from(chunk.csize);
+            }
+            if *new {
+                stats.deduplicated_bytes += u64::from(chunk.csize);
+            }
+            if is_part || parts.count > 0 {
+                stats.original_bytes_parts += u64::from(chunk.size);
+                stats.compressed_bytes_parts += u64::from(chunk.csize);
+            }
+        }
     }
 
     /// Adds a part file of the chunks that no part file has yet.

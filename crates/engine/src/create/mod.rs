@@ -8,7 +8,7 @@ mod ahead;
 mod big;
 mod claims;
 mod conductor;
-mod crew;
+pub(crate) mod crew;
 mod entry;
 pub(crate) mod feed;
 mod items;
@@ -20,7 +20,7 @@ pub(crate) mod rewrite;
 mod run;
 mod slabs;
 mod source;
-mod stages;
+pub(crate) mod stages;
 pub(crate) mod stamp;
 mod stream;
 #[cfg(test)]

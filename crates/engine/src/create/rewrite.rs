@@ -160,7 +160,7 @@ fn reference(crew: &Crew<'_>, id: &ChunkId, size: usize) -> Result<StoredChunk, 
 }
 
 /// The method that a specification always gives; none when that depends on the data.
-fn method(spec: &CompressionSpec) -> Option<Method> {
+pub fn method(spec: &CompressionSpec) -> Option<Method> {
     Some(match spec {
         CompressionSpec::None => Method::None,
         CompressionSpec::Lz4 => Method::Lz4,

@@ -122,11 +122,39 @@ impl<'a> Store<'a> {
     ) -> Result<Vec<StoredChunk>, EngineError> {
         self.identify(chunks, &mut bench.ids);
         let sizes = chunks.iter().map(|data| data.len() as u32);
-        let named = bench.ids.iter().copied().zip(sizes);
+        self.store_identified(bench, sizes, |number, compressor| {
+            self.compress(compressor, chunks.get(number).copied().unwrap_or_default())
+        })
+    }
+
+    /// Stores chunks that are not there yet, whose ids are known, and returns them all in order.
+    /// `make` begins the object of the chunk with this number.
+    ///
+    /// # Errors
+    /// As [`Store::store`], and those of `make`.
+    pub fn store_made(
+        &self,
+        bench: &mut Bench<'a>,
+        chunks: &[(ChunkId, u32)],
+        make: impl FnMut(usize, &mut Compressor) -> Result<Vec<u8>, EngineError>,
+    ) -> Result<Vec<StoredChunk>, EngineError> {
+        bench.ids.clear();
+        bench.ids.extend(chunks.iter().map(|(id, _)| *id));
+        self.store_identified(bench, chunks.iter().map(|(_, size)| *size), make)
+    }
+
+    /// As [`Store::store_made`], with the ids in the bench.
+    fn store_identified(
+        &self,
+        bench: &mut Bench<'a>,
+        sizes: impl Iterator<Item = u32> + Clone,
+        make: impl FnMut(usize, &mut Compressor) -> Result<Vec<u8>, EngineError>,
+    ) -> Result<Vec<StoredChunk>, EngineError> {
+        let named = bench.ids.iter().copied().zip(sizes.clone());
         self.claims.claim(named, &mut bench.claims);
-        let published = self.seal_and_send(bench, chunks)?;
+        let published = self.seal_and_send(bench, sizes, make)?;
         let mut published = published.into_iter();
-        let mut stored = Vec::with_capacity(chunks.len());
+        let mut stored = Vec::with_capacity(bench.ids.len());
         for (id, claim) in bench.ids.iter().zip(&bench.claims) {
             let (chunk, new) = match claim {
                 Claim::Known(chunk) => (Some(*chunk), false),
@@ -206,27 +234,29 @@ impl<'a> Store<'a> {
         }
     }
 
-    /// Compresses, seals and sends what was claimed, a few chunks at a time; returns the references
-    /// in order.
+    /// Makes, seals and sends the objects of what was claimed, a few chunks at a time; returns the
+    /// references in order.
     fn seal_and_send(
         &self,
         bench: &mut Bench<'a>,
-        chunks: &[&[u8]],
+        sizes: impl Iterator<Item = u32>,
+        mut make: impl FnMut(usize, &mut Compressor) -> Result<Vec<u8>, EngineError>,
     ) -> Result<Vec<ChunkRef>, EngineError> {
         let mut published = Vec::new();
         let mut lot = Vec::new();
         let mut lot_bytes = 0;
-        for ((data, id), claim) in chunks.iter().zip(&bench.ids).zip(&bench.claims) {
+        let chunks = bench.ids.iter().zip(sizes).zip(&bench.claims).enumerate();
+        for (number, ((id, size), claim)) in chunks {
             if *claim != Claim::Mine {
                 continue;
             }
             let chunk = ChunkRef {
                 id: *id,
-                size: data.len() as u32,
+                size,
                 csize: 0,
             };
-            lot_bytes += data.len();
-            lot.push((chunk, self.compress(&mut bench.compressor, data)?));
+            lot_bytes += size as usize;
+            lot.push((chunk, make(number, &mut bench.compressor)?));
             if lot_bytes >= LOT_BYTES {
                 self.send(std::mem::take(&mut lot), &mut published)?;
                 lot_bytes = 0;

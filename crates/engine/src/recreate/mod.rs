@@ -320,6 +320,7 @@ impl Job<'_, '_> {
             threads: options.threads,
             keeps_sizes: true,
             rewriter: run.rewriter.as_ref(),
+            carrier: None,
             metadata: &metadata,
         };
         let crypto = std::sync::Arc::clone(&session.crypto);

@@ -79,6 +79,7 @@ pub fn import<R: Read>(
         threads: options.threads,
         keeps_sizes: false,
         rewriter: None,
+        carrier: None,
         metadata: &metadata,
     };
     let mut reader = TarReader::new(input, options.ignore_zeros);

@@ -19,6 +19,7 @@ mod borgmatic_credentials;
 mod borgmatic_drives;
 mod borgmatic_logging;
 mod borgmatic_monitoring;
+mod borgmatic_mount;
 mod borgmatic_remote;
 mod borgmatic_scenarios;
 mod borgmatic_snapshots;
@@ -46,6 +47,7 @@ mod serve;
 mod serve_hostile;
 mod signals;
 mod tar;
+mod transfer;
 mod vorta;
 
 use std::path::Path;

@@ -15,7 +15,7 @@ use fastness_testkit::{Borg, Exit, Kind, Outcome, Run, Sandbox, Tree, is_root};
 use crate::{ours, reference};
 
 /// Whether file systems can be mounted here.
-fn can_mount() -> bool {
+pub(crate) fn can_mount() -> bool {
     let can = is_root()
         && File::options()
             .read(true)
@@ -29,7 +29,7 @@ fn can_mount() -> bool {
 }
 
 /// Whatever is mounted there goes at the end.
-struct Place(PathBuf);
+pub(crate) struct Place(pub PathBuf);
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -39,7 +39,7 @@ impl Drop for Place {
     }
 }
 
-fn is_mounted(path: &Path) -> bool {
+pub(crate) fn is_mounted(path: &Path) -> bool {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     mounts
         .lines()
@@ -104,7 +104,7 @@ fn world() -> Sandbox {
 }
 
 /// A mounted tree without what belongs to the moment of mounting.
-fn look(place: &Place, begun: SystemTime) -> Tree {
+pub(crate) fn look(place: &Place, begun: SystemTime) -> Tree {
     let begun = begun.duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
     Tree::read(&place.0).map(|_, entry| {
         if entry.kind == Kind::Directory {
