@@ -150,6 +150,9 @@ fn help_tells_actions_and_flags() {
       export-tar       Write an archive as a tar file
       diff             Tell what differs between two archives
       recreate         Write archives anew by today's rules of selection
+      transfer         Copy archives from another repository
+      mount            Show archives as a file system
+      umount           Take such a file system away
       break-lock       Remove locks that a program left behind
       key export       Write the key of a repository to a safe place
       key import       Bring back an exported key
