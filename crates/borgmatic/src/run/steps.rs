@@ -56,28 +56,40 @@ impl Steps<'_> {
 
     /// Runs one step between what is said before it and after it.
     fn told_step(&mut self, step: &Step, plan: &RepositoryPlan) -> Result<(), RunError> {
+        let latest = match &step.task {
+            Task::Borg { latest, .. } => latest.as_ref(),
+            _ => None,
+        };
+        let latest = latest.map(|latest| self.latest(latest, &plan.environment));
+        let latest = latest.transpose()?;
         if !step.title.is_empty() {
             let level = match step.title_is_answer {
                 true => Level::Answer,
                 false => Level::Info,
             };
-            self.runner.log.record(level, &step.title);
+            let title = match (step.action, &latest) {
+                // A listing tells whose it is; other titles repeat what was asked for.
+                ("list", Some(archive)) => &format!("Listing archive {archive}"),
+                _ => &step.title,
+            };
+            self.runner.log.record(level, title);
         }
         let begin = Instant::now();
-        let done = self.step(step, plan)?;
+        let done = self.step(step, latest, plan)?;
         self.report.step(step, &done, begin.elapsed());
         Ok(())
     }
 
     /// Runs one step and returns what people may want to know about it.
-    fn step(&mut self, step: &Step, plan: &RepositoryPlan) -> Result<String, RunError> {
+    fn step(
+        &mut self,
+        step: &Step,
+        archive: Option<String>,
+        plan: &RepositoryPlan,
+    ) -> Result<String, RunError> {
         let environment = &plan.environment;
         match &step.task {
-            Task::Borg { call, latest } => {
-                let archive = match latest {
-                    Some(latest) => Some(self.latest(latest, environment)?),
-                    None => None,
-                };
+            Task::Borg { call, .. } => {
                 let extra = Extra {
                     archive: archive.as_deref(),
                     report: match step.action {

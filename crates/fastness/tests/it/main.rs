@@ -20,6 +20,7 @@ mod borgmatic_drives;
 mod borgmatic_logging;
 mod borgmatic_monitoring;
 mod borgmatic_mount;
+mod borgmatic_pages;
 mod borgmatic_remote;
 mod borgmatic_scenarios;
 mod borgmatic_snapshots;
