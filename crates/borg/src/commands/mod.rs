@@ -398,7 +398,6 @@ mod tests {
     fn exclusive_options_exclude_each_other() {
         assert!(parsed::<list::List>("-a x -P y").is_err());
         assert!(parsed::<list::List>("--first 1 --last 1").is_err());
-        assert!(parsed::<check::Check>("--archives-only --repository-only").is_err());
         let mut create: create::Create = parsed("r::a p -s --quick-stats").unwrap();
         let error = create.settle().unwrap_err();
         assert_eq!(
