@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn escaped_bytes_of_mount_points_are_restored() {
         assert_eq!(unescaped(b"/a\\040b\\134c\\x"), b"/a b\\c\\x");
-        assert!(mounts().contains(&PathBuf::from("/")));
+        assert!(!mounts().is_empty() && mounts().iter().all(|mount| mount.is_absolute()));
     }
 
     #[test]
