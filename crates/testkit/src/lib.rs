@@ -9,7 +9,7 @@
 //! - [`source_tree`] makes files of every kind that Borg archives, [`Tree`] compares two trees;
 //! - [`forge`] makes hostile archives;
 //! - [`Sshd`] is a server of OpenSSH on a loopback port, [`Relay`] a bad way to it;
-//! - [`HttpRecorder`] writes down the requests that services would get, [`Authority`] makes certificates for it;
+//! - [`HttpRecorder`] writes down the requests that services would get, [`SmtpRecorder`] messages, [`Authority`] makes certificates;
 //! - [`RamDisk`] is a small file system, [`Btrfs`] one with snapshots;
 //! - [`PostgreSql`] and [`MariaDb`] are database servers on sockets of their own;
 //! - [`golden`] unpacks the repositories below `testdata/`;
@@ -36,6 +36,7 @@ mod ram_disk;
 mod relay;
 mod run;
 mod sandbox;
+mod smtp_recorder;
 pub mod source_tree;
 mod sshd;
 mod tree;
@@ -52,6 +53,7 @@ pub use ram_disk::RamDisk;
 pub use relay::{Fault, Relay};
 pub use run::Run;
 pub use sandbox::{PASSPHRASE, Sandbox};
+pub use smtp_recorder::{Mail, SmtpKind, SmtpRecorder};
 pub use sshd::Sshd;
 pub use tree::{Entry, Kind, Tree};
 

@@ -1,5 +1,6 @@
 //! The run of one configuration file: its repositories with their retries, hooks around them.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use crate::config::{Configuration, Repository};
 use crate::hooks::command::{Scope, Side, State};
+use crate::hooks::monitoring::account::{Account, Outcome};
 use crate::hooks::monitoring::net::Net;
 use crate::hooks::monitoring::{self, Monitors, State as Watched};
 use crate::output::log::{Level, Record};
@@ -88,6 +90,7 @@ impl Run<'_> {
     ) -> Result<(), RunError> {
         let log = self.log.clone();
         let credentials = Rc::clone(&self.runner.credentials);
+        *self.account.borrow_mut() = Account::default();
         let mut monitors = self.is_watched().then(|| {
             let context = monitoring::Context {
                 path: &configuration.path,
@@ -100,6 +103,7 @@ impl Run<'_> {
                 settings: &configuration.options.access.credentials,
                 now: &self.runner.world.now,
                 net: Net::new(&self.runner.world.variables),
+                account: Rc::clone(&self.account),
             };
             Monitors::begin(&configuration.tree, context)
         });
@@ -287,12 +291,29 @@ impl Run<'_> {
             report: &report,
             hooks: &hooks,
             results: &mut results,
+            done: 0,
         };
         let outcome = hooks.around(Scope::Repository, &actions, || steps.run(plan));
+        let done = steps.done;
         self.runner.kept.close_all();
+        self.account(plan, done, outcome.as_ref().err());
         outcome?;
         self.results.append(&mut results);
         Ok(())
+    }
+
+    /// Notes what became of a repository, for those who are told of the whole.
+    fn account(&self, plan: &RepositoryPlan, done: usize, error: Option<&RunError>) {
+        let became = |index: usize| match (index.cmp(&done), error) {
+            (Ordering::Less, _) | (_, None) => Outcome::Done,
+            (Ordering::Greater, _) | (_, Some(RunError::SoftFailure)) => Outcome::NotDone,
+            (Ordering::Equal, Some(_)) => Outcome::Failed,
+        };
+        let steps = plan.steps.iter().enumerate();
+        let actions = steps.map(|(index, step)| (step.action, became(index)));
+        let error = error.map(|error| error.lines().join("\n"));
+        let mut account = self.account.borrow_mut();
+        account.note(plan.repository.name(), actions.collect(), error);
     }
 
     /// Tells of an error when it happens; the summary repeats it.

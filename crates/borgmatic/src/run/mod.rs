@@ -22,10 +22,12 @@ mod spot;
 mod steps;
 mod validate;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
@@ -37,6 +39,7 @@ use crate::config::error::ConfigErrors;
 use crate::config::tree::{Entry, Node, Position};
 use crate::config::{Configuration, LoadContext, load, paths};
 use crate::hooks::command::Side;
+use crate::hooks::monitoring::account::Account;
 use crate::output::log::{Level, Log, Record};
 use crate::plan::call::{Environment, Passphrase};
 pub use bootstrap::manifest_calls;
@@ -161,6 +164,7 @@ pub fn run(
         summary: Vec::new(),
         results: Vec::new(),
         signal: None,
+        account: Rc::default(),
     }
     .finish(&loaded)
 }
@@ -270,6 +274,8 @@ struct Run<'a> {
     results: Vec<Value>,
     /// The exit code of a command that a signal ended.
     signal: Option<u8>,
+    /// What became of the repositories of the file that is run.
+    account: Rc<RefCell<Account>>,
 }
 
 impl Run<'_> {

@@ -39,6 +39,8 @@ pub struct Steps<'a> {
     pub hooks: &'a Hooks<'a>,
     /// JSON results of the whole run.
     pub results: &'a mut Vec<Value>,
+    /// How many steps are done.
+    pub done: usize,
 }
 
 impl Steps<'_> {
@@ -50,6 +52,7 @@ impl Steps<'_> {
         for step in &plan.steps {
             let hooks = self.hooks;
             hooks.around(Scope::Action, &[step.action], || self.told_step(step, plan))?;
+            self.done += 1;
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ mod borgmatic_config;
 mod borgmatic_credentials;
 mod borgmatic_drives;
 mod borgmatic_logging;
+mod borgmatic_mail;
 mod borgmatic_monitoring;
 mod borgmatic_mount;
 mod borgmatic_pages;

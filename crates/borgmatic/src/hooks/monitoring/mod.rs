@@ -5,10 +5,12 @@
 //! borgmatic 2.1 makes. No request takes longer than [`TIME_LIMIT`], and none that fails is more
 //! than a warning: a backup does not depend on who watches it.
 
+pub mod account;
 mod apprise;
 mod cronitor;
 mod healthchecks;
 mod loki;
+mod mail;
 pub mod net;
 mod ntfy;
 mod pagerduty;
@@ -19,10 +21,12 @@ mod uptime_kuma;
 mod watchgoose;
 mod zabbix;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use fastness_borg::environment::Secret;
@@ -31,6 +35,7 @@ use super::credential::{CredentialError, CredentialSettings, Credentials};
 use crate::config::error::ConfigError;
 use crate::config::tree::Node;
 use crate::output::log::{Level, Log};
+use account::Account;
 use net::{Net, NetError, Request};
 use tail::Tail;
 
@@ -41,11 +46,12 @@ pub const TIME_LIMIT: Duration = Duration::from_secs(10);
 pub const DEFAULT_VERBOSITY: i64 = 1;
 
 /// All services, in the order in which they are told.
-static SERVICES: [&dyn Service; 11] = [
+static SERVICES: [&dyn Service; 12] = [
     &apprise::Apprise,
     &cronitor::Cronitor,
     &healthchecks::Healthchecks,
     &loki::Loki,
+    &mail::Mail,
     &ntfy::Ntfy,
     &pagerduty::PagerDuty,
     &pushover::Pushover,
@@ -86,6 +92,11 @@ trait Service: Sync {
 
     /// Its name in messages.
     fn name(&self) -> &'static str;
+
+    /// Its options in a configuration; those that borgmatic does not know stand apart.
+    fn options<'a>(&self, root: &'a Node) -> Option<&'a Node> {
+        root.get(self.key())
+    }
 
     /// Finds what is wrong in its options beyond their types.
     fn examine(&self, _options: &Node, _errors: &mut Vec<ConfigError>) {}
@@ -137,6 +148,8 @@ pub struct Context<'a> {
     pub now: &'a dyn Fn() -> SystemTime,
     /// The way to services.
     pub net: Net,
+    /// What was done, as far as it is known.
+    pub account: Rc<RefCell<Account>>,
 }
 
 impl Context<'_> {
@@ -204,7 +217,7 @@ fn hostname() -> String {
 /// Finds what is wrong in the options of services beyond their types.
 pub fn examine(root: &Node, errors: &mut Vec<ConfigError>) {
     for service in SERVICES {
-        if let Some(options) = root.get(service.key()) {
+        if let Some(options) = service.options(root) {
             service.examine(options, errors);
         }
     }
@@ -219,14 +232,12 @@ pub struct Monitors<'a> {
 impl<'a> Monitors<'a> {
     /// Begins to watch by the options of `root`; nobody watches at a verbosity of -2.
     pub fn begin(root: &Node, context: Context<'a>) -> Self {
-        let named = |service: &&&dyn Service| root.get(service.key()).is_some();
         let monitors = match context.verbosity {
             ..=-2 => Vec::new(),
             _ => SERVICES
                 .iter()
-                .filter(named)
                 .filter_map(|service| {
-                    let options = root.get(service.key())?;
+                    let options = service.options(root)?;
                     Some((service.name(), service.begin(options, &context)))
                 })
                 .collect(),

@@ -212,15 +212,22 @@ impl Net {
         if let Some(trusted) = self.0.trusted.get() {
             return Ok(trusted.clone());
         }
+        let trusted = RootCerts::new_with_certs(&certificates(self.trusted_file()?)?);
+        Ok(self.0.trusted.get_or_init(|| trusted).clone())
+    }
+
+    /// The file with the certificates that the machine trusts.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn trusted_file(&self) -> Result<&Path, NetError> {
         let named = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"];
         let named = named.iter().find_map(|name| self.variable(name));
         let usual = TRUSTED
             .iter()
             .copied()
             .find(|path| Path::new(path).exists());
-        let path = Path::new(named.or(usual).ok_or(NetError::NoTrust)?);
-        let trusted = RootCerts::new_with_certs(&certificates(path)?);
-        Ok(self.0.trusted.get_or_init(|| trusted).clone())
+        named.or(usual).map(Path::new).ok_or(NetError::NoTrust)
     }
 
     fn proxy(&self, uri: &Uri) -> Result<Option<Proxy>, NetError> {
