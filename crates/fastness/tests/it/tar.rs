@@ -435,13 +435,15 @@ fn odd_tars_end_as_with_official_borg() {
             ];
             let theirs = import(&reference(), &format!("repository::{}", archives[0]));
             let ours = import(&ours(), &format!("repository::{}", archives[1]));
-            // Older and newer versions of Python do not agree about this one.
-            if name != "wrong-length" {
-                assert_eq!(ours.exit, theirs.exit, "{name}: {}", ours.err());
+            if name == "wrong-length" {
+                // Versions of Python, and with them Borg, do not agree about this one.
+                assert!(matches!(ours.exit, Exit::Code(0 | 2)), "{ours}");
+                continue;
             }
+            assert_eq!(ours.exit, theirs.exit, "{name}: {}", ours.err());
             if ours.exit == Exit::Code(2) {
                 assert!(ours.err().contains("Error: tar stream: "), "{ours}");
-            } else if theirs.exit == ours.exit {
+            } else {
                 let [theirs, ours] = archives.map(|archive| items(&sandbox, &archive));
                 assert_eq!(ours, theirs, "{name}");
             }
