@@ -4,8 +4,7 @@
 //! archives; called as `fastness` or `borgmatic` it does what configuration files say. One file,
 //! several links.
 
-mod manual;
-mod selfcheck;
+mod commands;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -15,15 +14,6 @@ use std::process::ExitCode;
 use fastness_borg::BORG_VERSION;
 use fastness_borg::console::Streams;
 use fastness_borg::environment::Environment;
-
-/// What there is besides the actions of configurations.
-const BESIDES: &str = "
-Besides:
-  borg             Borg's command line; the program is the same when it is called borg
-  selfcheck        Prove that this program and an installed Borg read each other
-  completions      Print completions of Borg's command line for bash, zsh or fish
-  man              Write manual pages of Borg's command line to a directory
-";
 
 fn main() -> ExitCode {
     fastness_sys::memory::return_large_blocks();
@@ -60,32 +50,21 @@ fn borgfs(command_line: &[OsString]) -> ExitCode {
 /// does what configuration files say.
 fn fastness(command_line: &[OsString]) -> ExitCode {
     let arguments = command_line.get(1..).unwrap_or_default();
-    let rest = arguments.get(1..).unwrap_or_default();
+    if let Some((command, rest)) = commands::find(arguments) {
+        return (command.run)(rest);
+    }
     match arguments.first().and_then(|argument| argument.to_str()) {
         Some("borg") => borg(arguments),
-        Some("completions" | "man") => ended(manual::run(arguments)),
-        Some("selfcheck") => ended(selfcheck::run(rest)),
         Some("-V" | "--version") => print(&format!(
             "fastness {} (borg {BORG_VERSION})\n",
             env!("CARGO_PKG_VERSION")
         )),
         Some("-h" | "--help") => {
             let code = configured("fastness", command_line);
-            print(BESIDES);
+            print(&commands::overview());
             code
         }
         _ => configured("fastness", command_line),
-    }
-}
-
-/// Tells an error, if there is one.
-fn ended(result: Result<(), String>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "fastness: error: {}", error.trim_end());
-            ExitCode::from(2)
-        }
     }
 }
 

@@ -13,37 +13,45 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use fastness_borg::commands::{COMMANDS, tree};
 
-/// What the words behind `fastness` may ask for, for those who got them wrong.
-const USAGE: &str = "\
-Usage: fastness completions bash|zsh|fish
-       fastness man DIRECTORY
-";
+/// How `completions` is called.
+const COMPLETIONS: &str = "Usage: fastness completions bash|zsh|fish";
 
-/// Does what the words ask for: `completions SHELL` or `man DIRECTORY`. Data goes to stdout.
+/// How `man` is called.
+const MAN: &str = "Usage: fastness man DIRECTORY";
+
+/// Prints the script that completes `borg` in a shell, which the one word names.
 ///
 /// # Errors
 /// A text for people.
-pub fn run(words: &[OsString]) -> Result<(), String> {
-    match words {
-        [task, shell] if task == "completions" => match shell.to_str() {
-            Some("bash") => completions(Shell::Bash),
-            Some("zsh") => completions(Shell::Zsh),
-            Some("fish") => completions(Shell::Fish),
-            _ => Err(format!(
-                "no completions for {}\n{USAGE}",
-                shell.to_string_lossy()
-            )),
-        },
-        [task, directory] if task == "man" => {
-            let directory = Path::new(directory);
-            pages(directory).map_err(|error| format!("{}: {error}", directory.display()))
+pub fn completions(words: &[OsString]) -> Result<(), String> {
+    let [shell] = words else {
+        return Err(format!("one argument is needed\n{COMPLETIONS}"));
+    };
+    match shell.to_str() {
+        Some("bash") => script(Shell::Bash),
+        Some("zsh") => script(Shell::Zsh),
+        Some("fish") => script(Shell::Fish),
+        _ => {
+            let shell = shell.to_string_lossy();
+            Err(format!("no completions for {shell}\n{COMPLETIONS}"))
         }
-        _ => Err(format!("one argument is needed\n{USAGE}")),
     }
 }
 
+/// Writes manual pages to the directory that the one word names.
+///
+/// # Errors
+/// A text for people.
+pub fn pages(words: &[OsString]) -> Result<(), String> {
+    let [directory] = words else {
+        return Err(format!("one argument is needed\n{MAN}"));
+    };
+    let directory = Path::new(directory);
+    write_pages(directory).map_err(|error| format!("{}: {error}", directory.display()))
+}
+
 /// Prints the script that completes `borg` in a shell.
-fn completions(shell: Shell) -> Result<(), String> {
+fn script(shell: Shell) -> Result<(), String> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut tree(), "borg", &mut script);
     let mut stdout = io::stdout();
@@ -52,7 +60,7 @@ fn completions(shell: Shell) -> Result<(), String> {
 }
 
 /// Writes a page for Borg's command line, one for each group of commands and one for each command.
-fn pages(directory: &Path) -> io::Result<()> {
+fn write_pages(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let all = tree();
     for group in all.get_subcommands() {

@@ -1,0 +1,88 @@
+//! The commands that neither Borg nor borgmatic has, one file for each.
+//!
+//! `fastness WORD ...` looks here first; what is not in [`COMMANDS`] is an action on the
+//! repositories of configuration files. A command parses its own words and tells its own errors.
+
+mod manual;
+mod selfcheck;
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// A command behind the word `fastness`.
+pub struct Command {
+    /// The words that it begins with; several where a group has further actions, as in `key confirm`.
+    pub words: &'static [&'static str],
+    /// What it does, in a line.
+    pub summary: &'static str,
+    /// Runs it with the words behind its own.
+    pub run: fn(&[OsString]) -> ExitCode,
+}
+
+/// All commands, in the order of the help.
+pub static COMMANDS: &[Command] = &[
+    Command {
+        words: &["selfcheck"],
+        summary: "Prove that this program and an installed Borg read each other",
+        run: |words| ended(selfcheck::run(words)),
+    },
+    Command {
+        words: &["completions"],
+        summary: "Print completions of Borg's command line for bash, zsh or fish",
+        run: |words| ended(manual::completions(words)),
+    },
+    Command {
+        words: &["man"],
+        summary: "Write manual pages of Borg's command line to a directory",
+        run: |words| ended(manual::pages(words)),
+    },
+];
+
+/// Finds the command that a command line begins with, and the words behind it.
+pub fn find(arguments: &[OsString]) -> Option<(&'static Command, &[OsString])> {
+    COMMANDS.iter().find_map(|command| {
+        let (own, rest) = arguments.split_at_checked(command.words.len())?;
+        let begins = own.iter().zip(command.words).all(|(a, b)| a == b);
+        begins.then_some((command, rest))
+    })
+}
+
+/// Lists the commands, for the end of the help.
+pub fn overview() -> String {
+    let borg = "Borg's command line; the program is the same when it is called borg";
+    let mut text = format!("\nBesides:\n  {:16} {borg}\n", "borg");
+    for command in COMMANDS {
+        let words = command.words.join(" ");
+        // A string takes everything.
+        let _ = writeln!(text, "  {words:16} {}", command.summary);
+    }
+    text
+}
+
+/// Tells an error, if there is one.
+fn ended(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "fastness: error: {}", error.trim_end());
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_takes_its_own_words_and_leaves_the_rest() {
+        let words = ["man", "selfcheck"].map(OsString::from);
+        let (command, rest) = find(&words).expect("man is a command");
+        assert_eq!(command.words, ["man"]);
+        assert_eq!(rest, ["selfcheck"]);
+        assert!(find(&["create".into()]).is_none());
+        assert!(find(&[]).is_none());
+    }
+}
