@@ -15,6 +15,7 @@ use rustix::process::{Flock, FlockType, fcntl_getlk};
 use serde_json::Value;
 
 use crate::hooks::dump::physical::{DIRECTORY, INFO};
+use crate::hooks::dump::proof::{self, Prover, Verdict};
 use crate::hooks::dump::source::Source;
 use crate::output::log::Level;
 use crate::plan::call::Show;
@@ -87,6 +88,7 @@ pub fn run(
     }
     if let Some(server) = server {
         scratch_server::start(runner, &server, &target, given)?;
+        restorer.prove(&about)?;
     }
     Ok(format!("{name} from {archive} to {}", target.display()))
 }
@@ -176,6 +178,31 @@ impl Restorer<'_> {
         });
         ended_by_signal(watch)?;
         Ok(done?)
+    }
+
+    /// Compares the tables of the private server with what was noted of them, if anything was.
+    fn prove(&self, about: &Value) -> Result<(), RunError> {
+        let Some(noted) = about.get("tables") else {
+            return Ok(());
+        };
+        let socket = self.target.join("socket");
+        let options = &self.plan.repository.options;
+        let found = with_tools(self.runner, options, self.target, |tools| {
+            let what = format!("MariaDB in {}", self.target.display());
+            let prover = Prover::of_socket(tools, &what, &socket.to_string_lossy(), noted);
+            prover.measure(tools.log, &proof::still(noted))
+        })?;
+        let Verdict { same, moved, wrong } = proof::compare(noted, &found);
+        let text = format!("{same} tables hold what was noted when the backup was made");
+        let text = match moved {
+            0 => text,
+            _ => format!("{text}; {moved} were written to meanwhile and cannot be compared"),
+        };
+        self.runner.log.record(Level::Answer, &text);
+        match wrong.is_empty() {
+            true => Ok(()),
+            false => Err(RunError::Restore(wrong)),
+        }
     }
 
     /// Says what was restored, and how a server is started on it.

@@ -64,7 +64,7 @@ impl Drop for Scratch {
 #[test]
 fn a_private_server_runs_on_the_data_files_of_an_archive() {
     let databases = Databases::new();
-    databases.configure(PHYSICAL);
+    databases.configure(&format!("{PHYSICAL}          proof: checksums\n"));
     let _ = databases.place.fastness(&["repo-create"]).ok();
     // A table whose file is elsewhere: that file is the other server's for good.
     let elsewhere = databases.place.sandbox.directory("elsewhere");
@@ -86,6 +86,7 @@ fn a_private_server_runs_on_the_data_files_of_an_archive() {
         said.contains("mariadb-admin --no-defaults --socket="),
         "{said}"
     );
+    assert!(said.contains("tables hold what was noted"), "{said}");
     let client = |program: &str, words: &[&str]| {
         let socket = format!("--socket={text}/socket");
         let mut command = Command::new(program);
@@ -107,6 +108,53 @@ fn a_private_server_runs_on_the_data_files_of_an_archive() {
     assert_eq!(again.code(), 1, "files in use are left alone: {again}");
     assert!(again.err().contains("stop it first"), "{again}");
     let _ = client("mariadb-admin", &["shutdown"]);
+}
+
+#[test]
+fn what_tables_hold_is_noted_and_compared_when_they_come_back() {
+    let databases = Databases::new();
+    databases.configure(&format!("{PHYSICAL}          proof: checksums\n"));
+    let _ = databases.place.fastness(&["repo-create"]).ok();
+    databases.mariadb.query(
+        "use shop; create table `odd ``name` (n int); insert into `odd ``name` values (1), (2)",
+    );
+    // The server tells when it changed a table by the second.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let writer = databases.write();
+    let _ = databases.place.fastness(&["create"]).ok();
+    drop(writer);
+    let destination = databases.place.sandbox.directory("noted");
+    let path = "borgmatic/mariadb_physical/main/fastness-backup.json";
+    let _ = databases
+        .place
+        .fastness(&[
+            "extract",
+            "--archive",
+            "latest",
+            "--path",
+            path,
+            "--destination",
+            destination.to_str().unwrap(),
+        ])
+        .ok();
+    let noted = fs::read(destination.join(path)).unwrap();
+    let noted: serde_json::Value = serde_json::from_slice(&noted).unwrap();
+    let tables = noted["tables"].as_array().unwrap();
+    let odd = tables
+        .iter()
+        .find(|table| table["name"] == "`shop`.`odd ``name`")
+        .unwrap();
+    assert_eq!((&odd["rows"], &odd["still"]), (&2.into(), &true.into()));
+    let moved = tables.iter().filter(|table| table["still"] == false);
+    assert!(moved.count() > 0, "{noted}");
+    let scratch = Scratch(databases.place.sandbox.path("scratch"));
+    let mut open = Command::new("chmod");
+    let open = open.arg("755").arg(databases.place.sandbox.root()).status();
+    assert!(open.unwrap().success());
+    let text = scratch.0.to_str().unwrap();
+    let restore = ["restore", "--archive", "latest", "--to-scratch", text];
+    let said = databases.place.fastness(&restore).ok().out();
+    assert!(said.contains("were written to meanwhile"), "{said}");
 }
 
 #[test]

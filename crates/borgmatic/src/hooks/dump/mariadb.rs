@@ -165,7 +165,7 @@ impl Family {
 }
 
 /// A name as the client prints it in batches.
-fn unescaped(line: &str) -> String {
+pub(super) fn unescaped(line: &str) -> String {
     let mut name = String::new();
     let mut rest = line.chars();
     while let Some(c) = rest.next() {

@@ -19,6 +19,7 @@ mod postgresql;
 mod prepare;
 mod producer;
 pub mod program;
+pub mod proof;
 pub mod source;
 mod sqlite;
 

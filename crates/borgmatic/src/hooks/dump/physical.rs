@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 
 use super::mbstream::{Piece, next_piece};
 use super::program::{Program, Running};
+use super::proof::Prover;
 use super::source::{Access, Source};
 use super::{DumpError, mariadb};
 use crate::config::tree::Node;
@@ -76,6 +77,7 @@ fn is_note(line: &str) -> bool {
 /// A backup that is being made.
 pub struct Backup {
     program: Program,
+    prover: Option<Prover>,
     log: Log,
     runtime: PathBuf,
     work: Mutex<Option<Work>>,
@@ -114,9 +116,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Backup {
     /// Makes one; nothing is started yet. What must wait does so below `runtime`.
-    pub fn new(program: Program, log: &Log, runtime: &Path) -> Self {
+    pub fn new(program: Program, prover: Option<Prover>, log: &Log, runtime: &Path) -> Self {
         Self {
             program,
+            prover,
             log: log.clone(),
             runtime: runtime.to_owned(),
             work: Mutex::default(),
@@ -126,6 +129,10 @@ impl Backup {
     fn start(&self) -> Result<Work, DumpError> {
         let text = format!("Copying {}", self.program.what);
         self.log.record(Level::Info, &text);
+        let proof = self
+            .prover
+            .clone()
+            .and_then(|prover| Proof::begin(prover, &self.log));
         let mut running = self
             .program
             .start(&self.log, Stdio::null(), Stdio::piped())?;
@@ -137,7 +144,7 @@ impl Backup {
         let running = Arc::new(Mutex::new(running));
         let abandoned = Arc::new(AtomicBool::new(false));
         let (sender, messages) = sync_channel(WAITING_FILES);
-        let splitter = Splitter::new(sender.clone(), &self.runtime);
+        let splitter = Splitter::new(sender.clone(), &self.runtime, proof);
         let (child, given_up) = (Arc::clone(&running), Arc::clone(&abandoned));
         let what = self.program.what.clone();
         let thread = std::thread::spawn(move || {
@@ -200,12 +207,46 @@ struct Splitter {
     aside: HashMap<String, File>,
     /// What small files say about the backup.
     notes: HashMap<String, Vec<u8>>,
+    proof: Option<Proof>,
+}
+
+/// What tables hold is noted when the backup is complete.
+struct Proof {
+    prover: Prover,
+    log: Log,
+    /// The server's clock when the backup began.
+    since: i64,
+}
+
+impl Proof {
+    /// Looks at the server's clock. Without a proof a backup is a backup all the same.
+    fn begin(prover: Prover, log: &Log) -> Option<Self> {
+        let log = log.clone();
+        match prover.clock(&log) {
+            Ok(since) => Some(Self { prover, log, since }),
+            Err(error) => {
+                warn_without(&log, &error);
+                None
+            }
+        }
+    }
+
+    fn tables(&self) -> Option<Value> {
+        let noted = self.prover.note(&self.log, self.since);
+        noted.map_err(|error| warn_without(&self.log, &error)).ok()
+    }
+}
+
+fn warn_without(log: &Log, error: &DumpError) {
+    let text = format!("{error}; what its tables hold is not noted with the backup");
+    log.record(Level::Warning, &text);
 }
 
 impl Splitter {
-    fn new(sender: SyncSender<Message>, runtime: &Path) -> Self {
+    fn new(sender: SyncSender<Message>, runtime: &Path, proof: Option<Proof>) -> Self {
         Self {
             sender,
+            proof,
             runtime: runtime.to_owned(),
             current: None,
             aside: HashMap::new(),
@@ -230,14 +271,17 @@ impl Splitter {
         if self.current.is_some() || !self.aside.is_empty() {
             return Err("the backup ends in the midst of a file".to_owned());
         }
-        let info = info(&self.notes).to_string();
-        let (reader, mut writer) = io::pipe().map_err(|error| text(&error))?;
-        // Some lines: the pipe takes them at once.
-        let written = writer.write_all(info.as_bytes());
-        written.map_err(|error| text(&error))?;
+        let mut info = info(&self.notes);
+        if let (Some(tables), Some(members)) = (
+            self.proof.as_ref().and_then(Proof::tables),
+            info.as_object_mut(),
+        ) {
+            members.insert("tables".to_owned(), tables);
+        }
+        let content = written(&self.runtime, &info.to_string()).map_err(|error| text(&error))?;
         Ok(ProducedFile {
             path: INFO.into(),
-            content: reader.into(),
+            content: content.into(),
         })
     }
 
@@ -326,6 +370,14 @@ fn nameless_file(directory: &Path) -> io::Result<File> {
     options.read(true).write(true).create_new(true).mode(0o600);
     let file = options.open(&path)?;
     std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// A nameless file with this text, to be read from its beginning.
+fn written(directory: &Path, text: &str) -> io::Result<File> {
+    let mut file = nameless_file(directory)?;
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
     Ok(file)
 }
 

@@ -9,6 +9,7 @@ use fastness_sys::users;
 
 use super::metadata::{self, Dump};
 use super::producer::{Failed, ProgramOutput};
+use super::proof::Prover;
 use super::source::{Access, Source};
 use super::{DATABASES, DumpError, DumpForm, PlannedDump, Tools, is_file_name, physical};
 use crate::output::log::Level;
@@ -87,7 +88,9 @@ fn backup_of_files(source: &Source, twice: bool, tools: &Tools<'_>, now: i64) ->
     };
     let directory = source.directory();
     let made = match (is_file_name(&directory), twice) {
-        (true, false) => physical::plan(&access),
+        (true, false) => {
+            physical::plan(&access).and_then(|program| Ok((program, Prover::configured(&access)?)))
+        }
         (true, true) => Err(DumpError::Other {
             what: access.describe(""),
             reason: format!(
@@ -98,7 +101,8 @@ fn backup_of_files(source: &Source, twice: bool, tools: &Tools<'_>, now: i64) ->
             what: access.describe(""),
         }),
     };
-    let files = made.map(|program| physical::Backup::new(program, tools.log, tools.runtime));
+    let files = made
+        .map(|(program, prover)| physical::Backup::new(program, prover, tools.log, tools.runtime));
     let path = format!("borgmatic/{}/{directory}", physical::DIRECTORY);
     Stream {
         // Whole pages: what did not change in a file is the same chunk again.
