@@ -9,6 +9,7 @@ mod bootstrap;
 pub mod checks;
 pub mod command_line;
 pub mod config;
+pub mod confirmations;
 pub mod directories;
 pub mod glob;
 pub mod hooks;

@@ -4,6 +4,7 @@
 //! repositories of configuration files. A command parses its own words and tells its own errors.
 
 mod manual;
+mod passphrase;
 mod selfcheck;
 
 use std::ffi::OsString;
@@ -23,6 +24,11 @@ pub struct Command {
 
 /// All commands, in the order of the help.
 pub static COMMANDS: &[Command] = &[
+    Command {
+        words: &["passphrase"],
+        summary: "Make a passphrase of seven random words",
+        run: passphrase::run,
+    },
     Command {
         words: &["selfcheck"],
         summary: "Prove that this program and an installed Borg read each other",
@@ -59,6 +65,17 @@ pub fn overview() -> String {
         let _ = writeln!(text, "  {words:16} {}", command.summary);
     }
     text
+}
+
+/// Reads the words behind a command's own. Help is printed, mistakes are told, and both give how
+/// the program ends.
+fn parsed<T: clap::Parser>(words: &[OsString]) -> Result<T, ExitCode> {
+    let all = [OsString::from("fastness")].into_iter();
+    T::try_parse_from(all.chain(words.iter().cloned())).map_err(|error| {
+        // A reader that left wants no more of it.
+        let _ = error.print();
+        ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+    })
 }
 
 /// Tells an error, if there is one.

@@ -40,6 +40,7 @@ mod locks;
 mod manual;
 mod mount;
 mod parity;
+mod passphrase;
 mod recreate;
 mod remote;
 mod remote_link;
