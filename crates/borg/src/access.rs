@@ -154,10 +154,14 @@ impl Context<'_> {
         kind: Option<LockKind>,
         ahead: Ahead,
     ) -> Result<Box<dyn Repository>, CommandError> {
-        Ok(match &place.path {
+        let repository: Box<dyn Repository> = match &place.path {
             Some(path) => Box::new(LocalRepository::open(path, self.open_options(kind))?),
             None => Box::new(self.open_remote(&place.location, kind, ahead)?),
-        })
+        };
+        if let Some(notes) = &self.notes {
+            notes.note(|facts| facts.repository = Some(repository.id()));
+        }
+        Ok(repository)
     }
 
     /// Opens a repository for what only one on this machine can do, without a key.

@@ -15,6 +15,7 @@ use jiff::tz::TimeZone;
 use crate::console::Output;
 use crate::environment::Environment;
 use crate::error::CommandError;
+use crate::facts::Notes;
 use crate::options::CommonOptions;
 use crate::output::json::Json;
 use crate::output::log::{Level, Log};
@@ -58,6 +59,8 @@ pub struct Context<'a> {
     pub additions: Additions,
     /// Where sessions with servers are kept for the next command.
     pub kept: Option<Arc<KeptSessions>>,
+    /// Where is noted what the command finds out, if somebody wants to know.
+    pub notes: Option<Notes>,
 }
 
 impl Context<'_> {

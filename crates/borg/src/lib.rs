@@ -18,6 +18,7 @@ pub mod deletion;
 pub mod environment;
 pub mod error;
 pub mod exit_code;
+pub mod facts;
 pub mod mount;
 pub mod options;
 pub mod output;
@@ -49,6 +50,7 @@ use context::Context;
 use environment::Environment;
 use error::{CommandError, with_causes};
 use exit_code::{Class, ExitCode};
+use facts::Notes;
 use jiff::Timestamp;
 use options::arguments::deprecations;
 use options::{CommonOptions, Invocation};
@@ -68,6 +70,8 @@ pub struct Lent {
     pub additions: Additions,
     /// Where sessions with servers are kept for the next command.
     pub kept: Option<Arc<KeptSessions>>,
+    /// Where is noted what the command finds out.
+    pub notes: Option<Notes>,
 }
 
 /// Runs the command line given, whose first word is the program's name, and returns how it ended.
@@ -311,12 +315,16 @@ fn carry_out(
         starting,
         additions: lent.additions,
         kept: lent.kept,
+        notes: lent.notes,
     };
     let result = perform(action, &mut context);
     let result = result.map_err(|error| signals::cause_of_end().unwrap_or(error));
     if let Err(error) = &result {
         report(entry, error, &reporter);
         reporter.raise(error.exit_code(environment.scheme));
+    }
+    if let Some(notes) = &context.notes {
+        notes.note(|facts| facts.warnings = reporter.warnings());
     }
     let code = reporter.exit_code();
     if show_rc {

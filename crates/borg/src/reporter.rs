@@ -3,6 +3,7 @@
 //! One reporter per run, shared by all threads: it owns the logger, shows progress, and gathers
 //! the warnings from which the exit code follows.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +23,7 @@ pub struct Reporter {
     status_filter: Mutex<Option<String>>,
     progress: Mutex<Progress>,
     outcome: Mutex<Outcome>,
+    warnings: Mutex<BTreeMap<String, u64>>,
     interrupted: AtomicBool,
     questions_answered: AtomicU32,
 }
@@ -36,6 +38,7 @@ impl Reporter {
             status_filter: Mutex::new(None),
             progress: Mutex::new(Progress::default()),
             outcome: Mutex::new(Outcome::default()),
+            warnings: Mutex::default(),
             interrupted: AtomicBool::new(false),
             questions_answered: AtomicU32::new(signals::questions()),
         }
@@ -58,7 +61,19 @@ impl Reporter {
             None => ExitCode::WARNING,
         };
         lock(&self.outcome).warn(code);
+        let kind = msgid.unwrap_or("Warning");
+        let mut warnings = lock(&self.warnings);
+        match warnings.get_mut(kind) {
+            Some(count) => *count += 1,
+            None => drop(warnings.insert(kind.to_owned(), 1)),
+        }
+        drop(warnings);
         self.log.log(Level::Warning, "borg.archiver", text, msgid);
+    }
+
+    /// Returns how often there was a warning of each kind.
+    pub fn warnings(&self) -> BTreeMap<String, u64> {
+        lock(&self.warnings).clone()
     }
 
     /// Sets the exit code, if it is worse than what was set before.

@@ -184,6 +184,22 @@ impl CheckTimes {
     }
 }
 
+/// Returns when a check of a repository last ran, whichever archives it was about.
+pub fn newest(state_directory: &Path, repository_id: &str, check: &str) -> Option<SystemTime> {
+    let path = state_directory
+        .join("checks")
+        .join(repository_id)
+        .join(check);
+    let time = |path: &Path| std::fs::metadata(path).ok()?.modified().ok();
+    match std::fs::read_dir(&path) {
+        Ok(entries) => entries
+            .flatten()
+            .filter_map(|entry| time(&entry.path()))
+            .max(),
+        Err(_) => time(&path),
+    }
+}
+
 fn depends_on_archives(check: &str) -> bool {
     matches!(check, "archives" | "data")
 }
@@ -289,6 +305,9 @@ mod tests {
         assert_eq!(times.last("repository"), Some(now));
         assert_eq!(times.last("archives"), Some(now));
         assert_eq!(times.last("data"), None);
+        let seen = |check| newest(state.path(), "ab12", check);
+        let seen = ["repository", "archives", "data"].map(seen);
+        assert_eq!(seen, [Some(now), Some(now), None]);
         let all = CheckTimes::new(state.path(), "ab12", &[]);
         assert_eq!(all.last("archives"), None);
         all.record("archives", now + Duration::from_secs(5))

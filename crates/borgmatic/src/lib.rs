@@ -16,6 +16,7 @@ pub mod hooks;
 pub mod output;
 pub mod patterns;
 pub mod plan;
+pub mod report;
 pub mod run;
 
 use std::ffi::OsString;

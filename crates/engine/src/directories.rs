@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -51,7 +52,16 @@ pub fn ensure(directory: &Path) -> io::Result<()> {
 /// # Errors
 /// When it cannot be written; the old file is there then.
 pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    write_beside(path, content, |temporary| fs::rename(temporary, path))
+    write_beside(path, content, None, |temporary| fs::rename(temporary, path))
+}
+
+/// As [`replace_file`], with these permissions whatever the umask is.
+///
+/// # Errors
+/// As [`replace_file`].
+pub fn replace_file_with_mode(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let put = |temporary: &Path| fs::rename(temporary, path);
+    write_beside(path, content, Some(mode), put)
 }
 
 /// Creates a file, whole and durable, where there must be none.
@@ -59,7 +69,7 @@ pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] when there is one; it is unchanged then.
 pub fn create_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    write_beside(path, content, |temporary| {
+    write_beside(path, content, None, |temporary| {
         match fs::hard_link(temporary, path) {
             Ok(()) => fs::remove_file(temporary),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
@@ -73,6 +83,7 @@ pub fn create_file(path: &Path, content: &[u8]) -> io::Result<()> {
 fn write_beside(
     path: &Path,
     content: &[u8],
+    mode: Option<u32>,
     put: impl FnOnce(&Path) -> io::Result<()>,
 ) -> io::Result<()> {
     let directory = match path.parent() {
@@ -85,6 +96,9 @@ fn write_beside(
     let written = options
         .open(&temporary)
         .and_then(|mut file| {
+            if let Some(mode) = mode {
+                file.set_permissions(fs::Permissions::from_mode(mode))?;
+            }
             file.write_all(content)?;
             file.sync_data()
         })

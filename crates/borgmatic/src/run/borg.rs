@@ -13,6 +13,7 @@ use std::sync::Arc;
 use fastness_borg::Lent;
 use fastness_borg::console::{Output, Streams};
 use fastness_borg::environment::{Environment, Secret};
+use fastness_borg::facts::Notes;
 use fastness_borg::remote::KeptSessions;
 use fastness_engine::create::Additions;
 
@@ -40,6 +41,8 @@ pub struct Invocation {
     pub additions: Additions,
     /// Where sessions with servers are kept for the next command.
     pub kept: Arc<KeptSessions>,
+    /// Where is noted what the command finds out.
+    pub notes: Notes,
 }
 
 /// Runs Borg commands.
@@ -92,6 +95,7 @@ impl Borg for InProcess {
         let lent = Lent {
             additions: invocation.additions,
             kept: Some(invocation.kept),
+            notes: Some(invocation.notes),
         };
         let code = fastness_borg::run_with(&words, streams, &environment, lent);
         Ok(code.code())

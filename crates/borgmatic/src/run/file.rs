@@ -1,6 +1,5 @@
 //! The run of one configuration file: its repositories with their retries, hooks around them.
 
-use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -8,12 +7,13 @@ use std::time::Duration;
 
 use crate::config::{Configuration, Repository};
 use crate::hooks::command::{Scope, Side, State};
-use crate::hooks::monitoring::account::{Account, Outcome};
 use crate::hooks::monitoring::net::Net;
 use crate::hooks::monitoring::{self, Monitors, State as Watched};
 use crate::output::log::{Level, Record};
 use crate::plan::{self, Plan, RepositoryPlan};
+use crate::report;
 
+use super::account::Account;
 use super::hooked::Hooks;
 use super::outcome::RunError;
 use super::report::Report;
@@ -31,7 +31,7 @@ struct Trouble {
 
 impl Run<'_> {
     /// Names of the actions of the call, for hooks that run with some only.
-    fn actions(&self) -> Vec<&'static str> {
+    pub(super) fn actions(&self) -> Vec<&'static str> {
         self.line
             .actions
             .iter()
@@ -90,7 +90,7 @@ impl Run<'_> {
     ) -> Result<(), RunError> {
         let log = self.log.clone();
         let credentials = Rc::clone(&self.runner.credentials);
-        *self.account.borrow_mut() = Account::default();
+        *self.account.borrow_mut() = report::Report::default();
         let mut monitors = self.is_watched().then(|| {
             let context = monitoring::Context {
                 path: &configuration.path,
@@ -114,6 +114,9 @@ impl Run<'_> {
         };
         tell(Watched::Start);
         let result = self.run_plan(configuration, files, trouble);
+        if let Err(error) = &result {
+            self.note_unreached(configuration, error);
+        }
         tell(Watched::Log);
         tell(match result {
             Ok(()) | Err(RunError::SoftFailure) => Watched::Finish,
@@ -126,7 +129,7 @@ impl Run<'_> {
     }
 
     /// Services watch what makes and keeps backups.
-    fn is_watched(&self) -> bool {
+    pub(super) fn is_watched(&self) -> bool {
         let primary = ["create", "prune", "compact", "check"];
         self.actions().iter().any(|action| primary.contains(action))
     }
@@ -222,7 +225,15 @@ impl Run<'_> {
                 self.log.record(Level::Warning, &text);
                 (self.runner.world.sleep)(Duration::from_secs(wait));
             }
-            match self.run_repository(configuration, &plan, files) {
+            let result = self.run_repository(configuration, &plan, files);
+            let again = match &result {
+                Ok(()) | Err(RunError::Signal { .. }) => false,
+                Err(_) => tries < control.retries,
+            };
+            if !again {
+                self.remember(configuration, &plan.repository);
+            }
+            match result {
                 Ok(()) => {}
                 Err(RunError::Signal { code }) => {
                     self.signal = Some(code);
@@ -232,7 +243,7 @@ impl Run<'_> {
                     outcome = Err(RunError::Signal { code });
                     queue.clear();
                 }
-                Err(error) if tries < control.retries => {
+                Err(error) if again => {
                     self.tell(
                         &error,
                         "Error running actions for repository",
@@ -270,6 +281,8 @@ impl Run<'_> {
         if plan.steps.iter().any(|step| !step.title_is_answer) {
             report.repository(plan.repository.name(), &plan.repository.path);
         }
+        self.remember_begin(configuration, plan);
+        let mut account = Account::begin(&self.runner, &plan.repository);
         let (world, log, actions) = (self.runner.world, self.log.clone(), self.actions());
         let repository = &plan.repository;
         let paths = configuration.repositories.iter();
@@ -291,29 +304,15 @@ impl Run<'_> {
             report: &report,
             hooks: &hooks,
             results: &mut results,
-            done: 0,
+            account: &mut account,
         };
         let outcome = hooks.around(Scope::Repository, &actions, || steps.run(plan));
-        let done = steps.done;
         self.runner.kept.close_all();
-        self.account(plan, done, outcome.as_ref().err());
+        let report = account.end(plan, outcome.as_ref().err());
+        self.account.borrow_mut().note(report);
         outcome?;
         self.results.append(&mut results);
         Ok(())
-    }
-
-    /// Notes what became of a repository, for those who are told of the whole.
-    fn account(&self, plan: &RepositoryPlan, done: usize, error: Option<&RunError>) {
-        let became = |index: usize| match (index.cmp(&done), error) {
-            (Ordering::Less, _) | (_, None) => Outcome::Done,
-            (Ordering::Greater, _) | (_, Some(RunError::SoftFailure)) => Outcome::NotDone,
-            (Ordering::Equal, Some(_)) => Outcome::Failed,
-        };
-        let steps = plan.steps.iter().enumerate();
-        let actions = steps.map(|(index, step)| (step.action, became(index)));
-        let error = error.map(|error| error.lines().join("\n"));
-        let mut account = self.account.borrow_mut();
-        account.note(plan.repository.name(), actions.collect(), error);
     }
 
     /// Tells of an error when it happens; the summary repeats it.

@@ -2,6 +2,7 @@
 //!
 //! One file, or one repository, that fails does not stop the others; the exit code tells.
 
+mod account;
 mod bootstrap;
 pub mod borg;
 mod estimate;
@@ -39,9 +40,9 @@ use crate::config::error::ConfigErrors;
 use crate::config::tree::{Entry, Node, Position};
 use crate::config::{Configuration, LoadContext, load, paths};
 use crate::hooks::command::Side;
-use crate::hooks::monitoring::account::Account;
 use crate::output::log::{Level, Log, Record};
 use crate::plan::call::{Environment, Passphrase};
+use crate::report::Report;
 pub use bootstrap::manifest_calls;
 use borg::{Borg, InProcess};
 use outcome::RunError;
@@ -275,7 +276,7 @@ struct Run<'a> {
     /// The exit code of a command that a signal ended.
     signal: Option<u8>,
     /// What became of the repositories of the file that is run.
-    account: Rc<RefCell<Account>>,
+    account: Rc<RefCell<Report>>,
 }
 
 impl Run<'_> {

@@ -9,6 +9,7 @@ use crate::hooks::snapshot::SnapshotError;
 use crate::output::log::{Level, Log};
 use crate::patterns::PatternError;
 use crate::plan::PlanError;
+use crate::report::error::kind_of_code;
 
 /// Why the actions on a repository ended early.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +134,27 @@ impl RunError {
             Self::Command { output, .. } => output,
             Self::Hook { source, .. } => source.output(),
             _ => &[],
+        }
+    }
+
+    /// Returns what kind of trouble it is, in a word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Command { code, .. } | Self::Signal { code } => kind_of_code(*code),
+            Self::OtherEncryption { .. } => "repository",
+            Self::NoArchives | Self::NoManifest { .. } | Self::SeveralNewest { .. } => "archive",
+            Self::SpotCheck(_) => "integrity",
+            Self::Passcommand(_) => "passphrase",
+            Self::Credential(_) => "credential",
+            Self::Database(_) | Self::Restore(_) => "database",
+            Self::Snapshot(_) => "snapshot",
+            Self::Patterns(_) => "source",
+            Self::Plan(_) => "configuration",
+            Self::Hook { .. } | Self::SoftFailure => "hook",
+            Self::Exists(_) | Self::Missing(_) | Self::Directory(_) | Self::System { .. } => {
+                "system"
+            }
+            Self::Output { .. } => "other",
         }
     }
 

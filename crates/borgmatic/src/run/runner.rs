@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use fastness_borg::environment::Secret;
+use fastness_borg::facts::{Facts, Notes};
 use fastness_borg::remote::KeptSessions;
 use fastness_engine::create::Additions;
 use serde_json::Value;
@@ -80,6 +81,8 @@ pub struct Runner<'a> {
     passphrases: Passphrases,
     /// Sessions with servers that the next command may use.
     pub kept: Arc<KeptSessions>,
+    /// What commands found out since it was last taken.
+    facts: RefCell<Facts>,
 }
 
 impl<'a> Runner<'a> {
@@ -91,6 +94,23 @@ impl<'a> Runner<'a> {
             credentials: Rc::default(),
             passphrases: RefCell::default(),
             kept: Arc::default(),
+            facts: RefCell::default(),
+        }
+    }
+
+    /// Returns what commands found out since this was called last.
+    pub fn take_facts(&self) -> Facts {
+        self.facts.take()
+    }
+
+    fn keep_facts(&self, new: Facts) {
+        let mut facts = self.facts.borrow_mut();
+        facts.repository = new.repository.or(facts.repository);
+        facts.archive = new.archive.or(facts.archive.take());
+        facts.pruned = new.pruned.or(facts.pruned);
+        for (kind, count) in new.warnings {
+            let known = facts.warnings.entry(kind).or_default();
+            *known = known.saturating_add(count);
         }
     }
 
@@ -163,6 +183,7 @@ impl<'a> Runner<'a> {
         let collector = Collector::new(&self.log, show, &label, extra.total.cloned())
             .hiding(extra.hidden)
             .quiet(extra.quiet);
+        let notes = Notes::default();
         let invocation = Invocation {
             program: environment.program.clone(),
             arguments,
@@ -177,8 +198,10 @@ impl<'a> Runner<'a> {
             stderr: collector.stderr(),
             additions: attached.additions,
             kept: Arc::clone(&self.kept),
+            notes: notes.clone(),
         };
         let code = self.world.borg.run(invocation);
+        self.keep_facts(notes.take());
         self.log.progress(None);
         let code = code.map_err(|source| RunError::System {
             what: command,

@@ -9,6 +9,7 @@ use fastness_engine::create::Additions;
 use crate::bootstrap;
 use crate::config::typed::Options;
 use crate::directories::RuntimeDirectory;
+use crate::hooks::dump::notes::DumpNotes;
 use crate::hooks::dump::source::Source;
 use crate::hooks::dump::{Prepared, Tools, prepare};
 use crate::hooks::snapshot::{self, Held, Settings, Shop};
@@ -27,6 +28,8 @@ pub struct Selection {
     pub lines: Vec<String>,
     /// What the archive gets besides what the lines say.
     pub additions: Additions,
+    /// What becomes of the dumps among them.
+    pub dumps: DumpNotes,
 }
 
 /// What a new archive is made of besides what is configured as such.
@@ -64,6 +67,7 @@ impl Selection {
         parts: &Parts<'_>,
     ) -> Result<Self, RunError> {
         let (mut additions, mut held) = (Additions::default(), Vec::new());
+        let mut notes = DumpNotes::default();
         let config_files = parts.config_files;
         let mut selection = Self::write(runner, options, |directory, configured| {
             for settings in parts.snapshots {
@@ -77,6 +81,7 @@ impl Selection {
                 directory,
             )?;
             additions.streams = prepared.streams;
+            notes = prepared.notes;
             let roots = prepared.roots.iter().filter_map(|root| root.to_str());
             let mut patterns: Vec<Pattern> = roots.flat_map(bootstrap::saved).collect();
             if !config_files.is_empty() {
@@ -86,6 +91,7 @@ impl Selection {
         })?;
         additions.aliases = held.iter().flat_map(Held::aliases).collect();
         selection.additions = additions;
+        selection.dumps = notes;
         selection._snapshots = held;
         Ok(selection)
     }
@@ -110,6 +116,7 @@ impl Selection {
             file,
             lines,
             additions: Additions::default(),
+            dumps: DumpNotes::default(),
         })
     }
 

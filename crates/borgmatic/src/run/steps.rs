@@ -15,6 +15,7 @@ use crate::patterns;
 use crate::plan::call::{Call, Environment, Show};
 use crate::plan::{CheckTask, KeyTask, RepositoryPlan, Step, Task};
 
+use super::account::{Account, Begun};
 use super::estimate::{Count, Sizes, Total};
 use super::hooked::Hooks;
 use super::outcome::RunError;
@@ -39,8 +40,8 @@ pub struct Steps<'a> {
     pub hooks: &'a Hooks<'a>,
     /// JSON results of the whole run.
     pub results: &'a mut Vec<Value>,
-    /// How many steps are done.
-    pub done: usize,
+    /// What was done.
+    pub account: &'a mut Account,
 }
 
 impl Steps<'_> {
@@ -51,8 +52,11 @@ impl Steps<'_> {
     pub fn run(&mut self, plan: &RepositoryPlan) -> Result<(), RunError> {
         for step in &plan.steps {
             let hooks = self.hooks;
-            hooks.around(Scope::Action, &[step.action], || self.told_step(step, plan))?;
-            self.done += 1;
+            let begun = Begun::now(self.runner);
+            let result = hooks.around(Scope::Action, &[step.action], || self.told_step(step, plan));
+            self.account
+                .step(self.runner, step, begun, result.as_ref().err());
+            result?;
         }
         Ok(())
     }
@@ -198,6 +202,7 @@ impl Steps<'_> {
         let variable = |name: &str| self.runner.world.variable(name);
         let mut selection = Selection::of_archive(self.runner, options, parts)?;
         let additions = std::mem::take(&mut selection.additions);
+        self.account.databases = selection.dumps.clone();
         let lines = &selection.lines;
         for line in lines {
             self.runner
@@ -412,17 +417,17 @@ impl Steps<'_> {
             // Reading the data of all archives is more than reading the archives.
             done.push("archives");
         }
-        self.record(task, times.as_ref(), &done)?;
+        self.checked(task, times.as_ref(), &done)?;
         if due.contains(&"extract") {
             self.runner.log.record(Level::Info, "Running extract check");
             self.extract_check(task, environment)?;
-            self.record(task, times.as_ref(), &["extract"])?;
+            self.checked(task, times.as_ref(), &["extract"])?;
         }
         if due.contains(&"spot") {
             self.runner.log.record(Level::Info, "Running spot check");
             let archive = self.latest(&task.spot.latest, environment)?;
             spot::run(self.runner, &task.spot, &archive, plan)?;
-            self.record(task, times.as_ref(), &["spot"])?;
+            self.checked(task, times.as_ref(), &["spot"])?;
         }
         Ok(match (due.is_empty(), next) {
             (true, Some(next)) => format!("nothing due for {}", span(next)),
@@ -478,12 +483,15 @@ impl Steps<'_> {
         (due, next)
     }
 
-    fn record(
-        &self,
+    /// Keeps the time of checks that found nothing.
+    fn checked(
+        &mut self,
         task: &CheckTask,
         times: Option<&CheckTimes>,
         names: &[&str],
     ) -> Result<(), RunError> {
+        let names_of = names.iter().map(|name| (*name).to_owned());
+        self.account.checks.extend(names_of);
         let Some(times) = times.filter(|_| task.record) else {
             return Ok(());
         };

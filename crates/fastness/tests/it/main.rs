@@ -25,6 +25,7 @@ mod borgmatic_pages;
 mod borgmatic_remote;
 mod borgmatic_scenarios;
 mod borgmatic_snapshots;
+mod borgmatic_status;
 mod commands;
 mod crash;
 mod create;

@@ -25,6 +25,7 @@ use super::input::{Input, RunningCommand};
 use crate::access::{Opened, Place};
 use crate::context::{Context, Wanted};
 use crate::error::{CommandError, with_causes};
+use crate::facts::MadeArchive;
 use crate::output::archive_info::ArchiveFacts;
 use crate::output::json::Json;
 use crate::output::stats::{DASHES, HEADER};
@@ -112,6 +113,7 @@ fn in_session(
     context.remember(opened)?;
     context.save_chunks(opened, &chunks);
     context.tell_files_cache(mode, remembered);
+    note(context, &report, &chunks);
     let tables = Tables {
         stats: arguments.stats,
         quick_stats: arguments.quick_stats,
@@ -189,6 +191,22 @@ fn skipped(context: &Context<'_>, place: &Place) -> SkippedInodes {
         Some((metadata.ino(), metadata.dev()))
     });
     inodes.collect::<HashSet<_>>()
+}
+
+/// Notes the archive for the caller, if that wants to know.
+fn note(context: &Context<'_>, report: &CreateReport, chunks: &ChunkTable) {
+    let Some(notes) = &context.notes else {
+        return;
+    };
+    let totals = chunks.totals();
+    let made = MadeArchive {
+        name: String::from_utf8_lossy(&report.metadata.name).into_owned(),
+        id: report.id.to_string(),
+        stats: report.stats,
+        repository_bytes: totals.unique_stored_bytes,
+        repository_chunks: totals.unique_chunks,
+    };
+    notes.note(|facts| facts.archive = Some(made));
 }
 
 /// What is told of an archive that was made.

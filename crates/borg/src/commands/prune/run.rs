@@ -98,6 +98,9 @@ fn tell_counts(context: &Context<'_>, opened: &Opened, decisions: &[Decision]) {
     };
     let (kept, pruned) = (count(false, true), count(false, false));
     let (kept_checkpoints, pruned_checkpoints) = (count(true, true), count(true, false));
+    if let Some(notes) = &context.notes {
+        notes.note(|facts| facts.pruned = Some([kept as u64, pruned as u64]));
+    }
     context.info(format!(
         "Applying rules to the matching {} archives and {} checkpoints...",
         kept + pruned,

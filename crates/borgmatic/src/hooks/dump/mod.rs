@@ -13,6 +13,7 @@ mod mbstream;
 pub mod metadata;
 mod mongodb;
 mod mysql;
+pub mod notes;
 mod openldap;
 pub mod physical;
 mod postgresql;

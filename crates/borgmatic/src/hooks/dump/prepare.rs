@@ -8,6 +8,7 @@ use fastness_format::chunker::ChunkerParams;
 use fastness_sys::users;
 
 use super::metadata::{self, Dump};
+use super::notes::DumpNotes;
 use super::producer::{Failed, ProgramOutput};
 use super::proof::Prover;
 use super::source::{Access, Source};
@@ -21,6 +22,8 @@ pub struct Prepared {
     pub roots: Vec<PathBuf>,
     /// Dumps that are made while the archive is.
     pub streams: Vec<Stream>,
+    /// What becomes of each.
+    pub notes: DumpNotes,
 }
 
 /// Prepares the dumps of all entries. Whatever fails for one of them fails in the archive, which
@@ -54,6 +57,7 @@ pub fn prepare(
             root: &root,
             dumps: Vec::new(),
             streams: &mut prepared.streams,
+            notes: &prepared.notes,
         };
         for source in own {
             hook.add(source)?;
@@ -69,6 +73,7 @@ pub fn prepare(
             .map(Source::directory)
             .any(|name| name == source.directory());
         let stream = backup_of_files(source, twice, tools, now);
+        let stream = prepared.notes.watch(stream);
         prepared.streams.push(stream);
     }
     // Everything of the directories comes before the first stream.
@@ -145,6 +150,7 @@ struct Hook<'a> {
     root: &'a Path,
     dumps: Vec<Dump>,
     streams: &'a mut Vec<Stream>,
+    notes: &'a DumpNotes,
 }
 
 impl Hook<'_> {
@@ -198,6 +204,10 @@ impl Hook<'_> {
                     // What there is of it must not pass for a dump.
                     let _ = std::fs::remove_dir_all(path);
                     self.fail(source, &dump.name, error);
+                } else {
+                    let key = source.database.key();
+                    let name = format!("{key}/{}/{}", source.directory(), dump.name);
+                    self.notes.done(&name, None);
                 }
             }
             DumpForm::Stream => {
@@ -216,7 +226,8 @@ impl Hook<'_> {
         let key = source.database.key();
         let path = format!("borgmatic/{key}/{}/{name}", source.directory());
         let produced = StreamSource::Produced(producer);
-        self.streams.push(stream(path, produced, self.now));
+        let stream = stream(path, produced, self.now);
+        self.streams.push(self.notes.watch(stream));
     }
 }
 

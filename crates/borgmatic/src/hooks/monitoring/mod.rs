@@ -5,7 +5,6 @@
 //! borgmatic 2.1 makes. No request takes longer than [`TIME_LIMIT`], and none that fails is more
 //! than a warning: a backup does not depend on who watches it.
 
-pub mod account;
 mod apprise;
 mod cronitor;
 mod healthchecks;
@@ -35,7 +34,7 @@ use super::credential::{CredentialError, CredentialSettings, Credentials};
 use crate::config::error::ConfigError;
 use crate::config::tree::Node;
 use crate::output::log::{Level, Log};
-use account::Account;
+use crate::report::Report;
 use net::{Net, NetError, Request};
 use tail::Tail;
 
@@ -149,7 +148,7 @@ pub struct Context<'a> {
     /// The way to services.
     pub net: Net,
     /// What was done, as far as it is known.
-    pub account: Rc<RefCell<Account>>,
+    pub account: Rc<RefCell<Report>>,
 }
 
 impl Context<'_> {
