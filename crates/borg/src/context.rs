@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fastness_engine::create::Additions;
+use fastness_engine::extract::Existing;
 use fastness_format::location::{Location, check_archive_name};
 use fastness_sys::daemon::Starting;
 use jiff::Timestamp;
@@ -57,6 +58,8 @@ pub struct Context<'a> {
     pub starting: Option<Starting>,
     /// What a create gets besides what the command line says.
     pub additions: Additions,
+    /// What an extract does where something is already.
+    pub existing: Existing,
     /// Where sessions with servers are kept for the next command.
     pub kept: Option<Arc<KeptSessions>>,
     /// Where is noted what the command finds out, if somebody wants to know.

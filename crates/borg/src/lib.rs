@@ -41,6 +41,7 @@ use std::sync::Arc;
 
 use fastness_engine::create::Additions;
 use fastness_engine::event::Level;
+use fastness_engine::extract::Existing;
 use fastness_sys::daemon::{self, Side, Waiting};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -68,6 +69,8 @@ pub const BORG_VERSION: &str = "1.4.5";
 pub struct Lent {
     /// What a `create` gets besides what it is told.
     pub additions: Additions,
+    /// What an `extract` does where something is already.
+    pub existing: Existing,
     /// Where sessions with servers are kept for the next command.
     pub kept: Option<Arc<KeptSessions>>,
     /// Where is noted what the command finds out.
@@ -314,6 +317,7 @@ fn carry_out(
         directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
         starting,
         additions: lent.additions,
+        existing: lent.existing,
         kept: lent.kept,
         notes: lent.notes,
     };

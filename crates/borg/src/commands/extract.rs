@@ -104,6 +104,7 @@ impl Extract {
                 no_xattrs: self.noxattrs,
                 ..AttributeOptions::default()
             },
+            existing: context.existing,
             sparse: self.sparse,
             dry_run: self.dry_run,
             list: self.list,

@@ -96,6 +96,7 @@ impl Borg for InProcess {
             additions: invocation.additions,
             kept: Some(invocation.kept),
             notes: Some(invocation.notes),
+            ..Lent::default()
         };
         let code = fastness_borg::run_with(&words, streams, &environment, lent);
         Ok(code.code())

@@ -199,7 +199,8 @@ impl<'a> Crew<'a> {
         self.written.load(Ordering::Relaxed)
     }
 
-    fn wrote(&self, bytes: u64) {
+    /// Counts bytes that were written, or need not be.
+    pub fn wrote(&self, bytes: u64) {
         self.written.fetch_add(bytes, Ordering::Relaxed);
     }
 

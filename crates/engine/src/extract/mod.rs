@@ -6,6 +6,7 @@
 //! [`fastness_sys::beneath`]: nothing is written outside the target, whatever the archive says.
 
 mod crew;
+mod existing;
 mod files;
 pub(crate) mod links;
 #[cfg(test)]
@@ -22,6 +23,8 @@ use crate::event::Monitor;
 use crate::select::patterns::PatternMatcher;
 use crate::session::Session;
 
+pub use existing::Existing;
+
 /// What is restored, and how.
 #[derive(Debug)]
 pub struct ExtractOptions {
@@ -31,6 +34,8 @@ pub struct ExtractOptions {
     pub strip_components: usize,
     /// Which metadata is restored.
     pub attributes: AttributeOptions,
+    /// What happens where something is already.
+    pub existing: Existing,
     /// All-zero chunks become holes.
     pub sparse: bool,
     /// Reads and verifies everything, writes nothing.

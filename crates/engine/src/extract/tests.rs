@@ -18,6 +18,7 @@ fn options(paths: &[&str]) -> ExtractOptions {
         patterns: PatternMatcher::for_paths(no_rules, &paths).unwrap(),
         strip_components: 0,
         attributes: AttributeOptions::default(),
+        existing: Existing::default(),
         sparse: false,
         dry_run: false,
         list: false,
@@ -178,4 +179,74 @@ fn a_path_that_leads_out_of_the_target_writes_nothing_there() {
         &Silent,
     );
     assert_eq!(names(parent.path()), ["target"]);
+}
+
+/// Extracts again over what is in `target`.
+fn again(opened: &Opened, target: &Path, existing: Existing) {
+    let options = ExtractOptions {
+        existing,
+        ..options(&[])
+    };
+    extract(&opened.session, &read(opened), target, &options, &Silent).unwrap();
+}
+
+#[test]
+fn what_is_there_is_replaced_compared_or_kept() {
+    let opened = five_files();
+    let target = into(&opened, &options(&[])).unwrap();
+    let file = |number: usize| target.path().join(format!("files/{number}"));
+    let inode = |number| fs::metadata(file(number)).unwrap().ino();
+    let text = |number| fs::read(file(number)).unwrap();
+    let mine = b"mine".to_vec();
+    fs::write(file(1), &mine).unwrap();
+    fs::remove_file(file(2)).unwrap();
+    fs::set_permissions(file(3), fs::Permissions::from_mode(0o600)).unwrap();
+    let before = [inode(0), inode(3)];
+
+    again(&opened, target.path(), Existing::Keep { since: None });
+    assert_eq!((text(1), text(2)), (mine, content(2)));
+    assert_eq!([inode(0), inode(3)], before);
+    let mode = |number| fs::metadata(file(number)).unwrap().permissions().mode();
+    assert_eq!(mode(3) & 0o7777, 0o600);
+
+    again(&opened, target.path(), Existing::Compare);
+    assert_eq!((text(1), text(2)), (content(1), content(2)));
+    assert_eq!(
+        [inode(0), inode(3)],
+        before,
+        "the same content is not written"
+    );
+    assert_eq!(mode(3) & 0o7777, 0o644);
+
+    again(&opened, target.path(), Existing::Replace { since: Some(0) });
+    assert_eq!(
+        [inode(0), inode(3)],
+        before,
+        "all of it is the work of the one before"
+    );
+    again(&opened, target.path(), Existing::default());
+    assert_ne!([inode(0), inode(3)], before);
+}
+
+#[test]
+fn what_an_unfinished_extraction_left_is_completed_and_the_rest_kept() {
+    let opened = five_files();
+    let target = tempfile::tempdir().unwrap();
+    let files = target.path().join("files");
+    fs::create_dir(&files).unwrap();
+    fs::write(files.join("0"), b"mine").unwrap();
+    let made = fs::metadata(files.join("0")).unwrap();
+    let after = |metadata: &fs::Metadata| metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec();
+    // The clock of the kernel moves in steps.
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    fs::write(files.join("1"), b"torn").unwrap();
+    let since = Some(after(&made) + 1);
+    again(&opened, target.path(), Existing::Keep { since });
+    assert_eq!(fs::read(files.join("0")).unwrap(), b"mine");
+    for number in 1..5 {
+        assert_eq!(
+            fs::read(files.join(number.to_string())).unwrap(),
+            content(number)
+        );
+    }
 }

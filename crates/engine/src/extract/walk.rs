@@ -11,10 +11,10 @@ use fastness_sys::beneath::{Parents, Place, Root};
 use fastness_sys::node::Node;
 use fastness_sys::stat::FileKind;
 
-use super::ExtractOptions;
 use super::crew::{Crew, Job, SmallFile, Target, Workshop};
 use super::files::{self, BigFile, Restored};
 use super::links::{FirstNames, Further, strip};
+use super::{Existing, ExtractOptions};
 use crate::archives::items::ItemSource;
 use crate::attributes::{self, Attributes, Names};
 use crate::catalogue::ReadArchive;
@@ -238,6 +238,14 @@ struct Directory {
     item: Item,
 }
 
+/// Whose a directory is.
+enum Made {
+    /// It is restored.
+    Ours,
+    /// It was there and stays as it is.
+    Theirs,
+}
+
 /// A further name that is still to be made.
 struct Link {
     first: Vec<u8>,
@@ -317,7 +325,8 @@ impl Walk<'_, '_> {
         if kind == FileKind::Directory {
             let made = self.directory(&path);
             match made {
-                Ok(()) => self.open.push(Directory { path, item }),
+                Ok(Made::Ours) => self.open.push(Directory { path, item }),
+                Ok(Made::Theirs) => {}
                 Err(error) => self.warn(&error, &item.path),
             }
             return Ok(());
@@ -327,27 +336,34 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    fn directory(&mut self, path: &[u8]) -> Result<(), SourceError> {
+    fn directory(&mut self, path: &[u8]) -> Result<Made, SourceError> {
         let place = self.root.place(path, Parents::Create)?;
+        if self.options.existing.leaves(&place) {
+            return Ok(Made::Theirs);
+        }
         match place.create_directory(0o777) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let there = place
                     .stat()
                     .map_err(|error| SourceError::named("mkdir", path, error))?;
                 if there.is_some_and(|stat| stat.kind() == FileKind::Directory) {
-                    return Ok(());
+                    return Ok(Made::Ours);
                 }
                 drop(place.remove_file());
                 place.create_directory(0o777)
             }
             other => other,
         }
+        .map(|()| Made::Ours)
         .map_err(|error| SourceError::named("mkdir", path, error))
     }
 
     /// Makes anything but files and directories.
     fn special(&mut self, kind: FileKind, item: &Item, path: &[u8]) -> Restored {
         let place = self.root.place(path, Parents::Create)?;
+        if self.options.existing.leaves(&place) {
+            return Ok(Vec::new());
+        }
         let make = |place: &Place| match kind {
             FileKind::Symlink => place.create_symlink(item.source.as_deref().unwrap_or_default()),
             FileKind::Fifo => place.create_fifo(),
@@ -365,6 +381,11 @@ impl Walk<'_, '_> {
     }
 
     fn file(&mut self, item: Item, path: Vec<u8>) -> Result<(), EngineError> {
+        if let Some(restored) = self.there_already(&item, &path) {
+            self.crew.wrote(item.content_size());
+            self.tell(restored, &item.path);
+            return Ok(());
+        }
         self.number += 1;
         let number = self.number;
         if item.content_size() <= SMALL_BYTES {
@@ -397,6 +418,15 @@ impl Walk<'_, '_> {
             self.progress.show(self.crew.written());
         }
         Ok(())
+    }
+
+    /// What became of a file that need not be written; none when it must be.
+    fn there_already(&mut self, item: &Item, path: &[u8]) -> Option<Restored> {
+        if self.options.existing == Existing::default() {
+            return None;
+        }
+        let place = self.root.place(path, Parents::Require).ok()?;
+        self.options.existing.file(&place, item, &self.attributes)
     }
 
     fn send_batch(&mut self) -> Result<(), EngineError> {
@@ -443,6 +473,9 @@ impl Walk<'_, '_> {
             .place(&link.first, Parents::Require)
             .map_err(|_| SourceError::HardlinkSource)?;
         let place = self.root.place(&link.path, Parents::Create)?;
+        if self.options.existing.leaves(&place) {
+            return Ok(());
+        }
         match place.create_hard_link(&first) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 files::remove(&mut self.root, &link.path, &place);
