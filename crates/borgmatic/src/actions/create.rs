@@ -32,6 +32,10 @@ pub fn plan(flags: &Create, context: &Context<'_>) -> Result<Step, PlanError> {
                 true => Vec::new(),
                 false => context.options.physical.clone(),
             },
+            inventory: match context.dry_run {
+                true => None,
+                false => context.options.inventory.clone(),
+            },
             snapshots: context.options.snapshots.clone(),
             dry_run: context.dry_run,
         },

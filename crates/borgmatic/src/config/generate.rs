@@ -113,7 +113,7 @@ impl Writer {
     fn option(&mut self, spec: &'static OptionSpec, indent: usize, dash: &str) {
         let name = spec.name;
         match spec.kind {
-            Kind::Fields(fields) => {
+            Kind::Fields(fields) | Kind::SwitchOrFields(fields) => {
                 self.line(indent, &format!("{dash}{name}:"));
                 let below = indent + 4;
                 self.fields(fields, below, "");

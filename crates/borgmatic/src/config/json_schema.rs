@@ -89,6 +89,7 @@ fn kind(kind: Kind) -> Value {
         Kind::Map => json!({"type": "object"}),
         Kind::TextMap => json!({"type": "object", "additionalProperties": {"type": "string"}}),
         Kind::Fields(specs) => object(specs),
+        Kind::SwitchOrFields(specs) => json!({"anyOf": [{"type": "boolean"}, object(specs)]}),
         Kind::List(specs) => json!({"type": "array", "items": object(specs)}),
         Kind::Repositories => json!({"type": "array", "items": repository_entry()}),
     }

@@ -93,6 +93,7 @@ fn kind(node: &Node) -> Option<Kind> {
         "map" => Kind::Map,
         "labels" => Kind::TextMap,
         "fields" => Kind::Fields(fields()?),
+        "switch" => Kind::SwitchOrFields(fields()?),
         "list" => Kind::List(fields()?),
         "repositories" => Kind::Repositories,
         _ => return None,

@@ -103,6 +103,7 @@ fn kind(kind: Kind) -> String {
         Kind::Statistics => "standard, quick, none".to_owned(),
         Kind::TextList => "list of texts".to_owned(),
         Kind::ChoiceList(_) => "list of names of actions".to_owned(),
+        Kind::SwitchOrFields(_) => "true, false or mapping".to_owned(),
         Kind::Fields(_) | Kind::Map | Kind::TextMap => "mapping".to_owned(),
         Kind::List(_) | Kind::Repositories => "list of mappings".to_owned(),
     }

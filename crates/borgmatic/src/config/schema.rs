@@ -30,6 +30,8 @@ pub enum Kind {
     ChoiceList(&'static [&'static str]),
     /// A mapping with these keys.
     Fields(&'static [OptionSpec]),
+    /// `true`, `false`, or a mapping with these keys, which switches on as well.
+    SwitchOrFields(&'static [OptionSpec]),
     /// A list of mappings with these keys.
     List(&'static [OptionSpec]),
     /// The list of repositories: their own keys, and those of the top level.
@@ -175,7 +177,10 @@ impl Validator<'_> {
             Kind::Statistics => self.choice(node, path, &["standard", "quick", "none"]),
             Kind::TextList => self.elements(node, path, Kind::Text),
             Kind::ChoiceList(words) => self.elements(node, path, Kind::Choice(words)),
-            Kind::Fields(specs) => self.fields(node, path, specs, &[]),
+            Kind::SwitchOrFields(_) if node.as_boolean().is_some() => {}
+            Kind::Fields(specs) | Kind::SwitchOrFields(specs) => {
+                self.fields(node, path, specs, &[]);
+            }
             Kind::List(specs) => self.maps(node, path, specs, &[]),
             Kind::Repositories => self.maps(node, path, repository(), options()),
             Kind::Map => {

@@ -119,7 +119,8 @@ fn among(specs: Specs, key: &str) -> Option<&'static OptionSpec> {
 /// The options below a mapping, or below an element of a list of mappings.
 fn below(specs: Specs, step: &Step) -> Option<Specs> {
     match (among(specs, &step.key)?.kind, step.index) {
-        (Kind::Fields(fields), None) | (Kind::List(fields), Some(_)) => Some([fields, &[]]),
+        (Kind::Fields(fields) | Kind::SwitchOrFields(fields), None)
+        | (Kind::List(fields), Some(_)) => Some([fields, &[]]),
         (Kind::Repositories, Some(_)) => Some([repository(), options()]),
         _ => None,
     }
@@ -244,7 +245,7 @@ fn kind_of(keys: &[&str]) -> Kind {
         };
         kind = spec.kind;
         specs = match kind {
-            Kind::Fields(fields) => fields,
+            Kind::Fields(fields) | Kind::SwitchOrFields(fields) => fields,
             _ => &[],
         };
     }

@@ -12,6 +12,7 @@ use crate::hooks::command::CommandHook;
 use crate::hooks::credential::CredentialSettings;
 use crate::hooks::dump::source::Source;
 use crate::hooks::dump::{DATABASES, physical};
+use crate::hooks::inventory;
 use crate::hooks::snapshot::{FILE_SYSTEMS, Settings};
 
 /// Everything that decides how one repository is handled. A missing option is `None` (or empty):
@@ -46,6 +47,8 @@ pub struct Options {
     pub databases: Vec<Source>,
     /// Servers of MariaDB that are saved as their data files.
     pub physical: Vec<Source>,
+    /// What is told of the machine, if anything.
+    pub inventory: Option<inventory::Settings>,
     /// File systems whose snapshots are saved, in the order of [`FILE_SYSTEMS`].
     pub snapshots: Vec<Settings>,
 }
@@ -334,6 +337,7 @@ impl Options {
                 })
                 .collect(),
             physical: physical::sources(read.get("fastness")),
+            inventory: inventory::Settings::read(read.get("fastness")),
             snapshots: FILE_SYSTEMS
                 .iter()
                 .filter_map(|kind| Some(Settings::read(*kind, read.get(kind.key())?)))

@@ -16,6 +16,7 @@ use crate::command_line::actions::{Action, Restore};
 use crate::config::typed::{CheckOptions, Options, SpotLimits};
 use crate::config::{Configuration, Repository};
 use crate::hooks::dump::source::Source;
+use crate::hooks::inventory;
 use crate::hooks::snapshot::Settings;
 use call::{Call, Environment};
 
@@ -70,6 +71,8 @@ pub enum Task {
         databases: Vec<Source>,
         /// Servers whose data files go into it.
         physical: Vec<Source>,
+        /// What it tells of the machine.
+        inventory: Option<inventory::Settings>,
         /// File systems whose snapshots it is made of.
         snapshots: Vec<Settings>,
         /// Change nothing.

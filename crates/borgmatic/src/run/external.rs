@@ -54,8 +54,8 @@ fn found(program: &str, path: Option<&OsStr>) -> Option<PathBuf> {
 pub fn run(program: &str, invocation: Invocation) -> io::Result<u8> {
     if !invocation.additions.streams.is_empty() {
         let text = format!(
-            "{program} (local_path) makes the archive, but dumps of databases only get into archives that \
-             this program makes: remove local_path, or save the databases with a configuration of their own"
+            "{program} (local_path) makes the archive, but dumps of databases and inventories only get into archives \
+             that this program makes: remove local_path, or save them with a configuration of their own"
         );
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
     }

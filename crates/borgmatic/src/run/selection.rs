@@ -11,7 +11,8 @@ use crate::config::typed::Options;
 use crate::directories::RuntimeDirectory;
 use crate::hooks::dump::notes::DumpNotes;
 use crate::hooks::dump::source::Source;
-use crate::hooks::dump::{Prepared, Tools, prepare};
+use crate::hooks::dump::{Contents, Prepared, Tools, prepare};
+use crate::hooks::inventory;
 use crate::hooks::snapshot::{self, Held, Settings, Shop};
 use crate::patterns::{self, Pattern};
 
@@ -40,6 +41,8 @@ pub struct Parts<'a> {
     pub databases: &'a [Source],
     /// Servers whose data files go into it.
     pub physical: &'a [Source],
+    /// What is told of the machine.
+    pub inventory: Option<&'a inventory::Settings>,
     /// File systems that are saved from snapshots.
     pub snapshots: &'a [Settings],
     /// Only tell what would be done.
@@ -74,12 +77,7 @@ impl Selection {
                 let shop = shop(runner, options, settings, directory, parts.dry_run);
                 held.push(snapshot::take(shop, configured)?);
             }
-            let prepared = dumps(
-                runner,
-                options,
-                [parts.databases, parts.physical],
-                directory,
-            )?;
+            let prepared = dumps(runner, options, parts, directory)?;
             additions.streams = prepared.streams;
             notes = prepared.notes;
             let roots = prepared.roots.iter().filter_map(|root| root.to_str());
@@ -145,21 +143,26 @@ fn shop(
     }
 }
 
-/// Prepares the dumps of databases. A signal meanwhile ends the run in good order.
+/// Prepares the dumps of databases and the inventory. A signal meanwhile ends the run in good order.
 fn dumps(
     runner: &Runner<'_>,
     options: &Options,
-    [databases, physical]: [&[Source]; 2],
+    parts: &Parts<'_>,
     directory: &Path,
 ) -> Result<Prepared, RunError> {
-    if databases.is_empty() && physical.is_empty() {
+    let contents = Contents {
+        databases: parts.databases,
+        physical: parts.physical,
+        inventory: parts.inventory,
+    };
+    if contents.is_empty() {
         return Ok(Prepared::default());
     }
     let watch = Watch::begin();
     let now = (runner.world.now)().duration_since(std::time::UNIX_EPOCH);
     let now = now.map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(0));
     let prepared = with_tools(runner, options, directory, |tools| {
-        prepare(databases, physical, tools, now)
+        prepare(contents, tools, now)
     });
     let code = signals::code_of_end();
     drop(watch);

@@ -117,6 +117,7 @@ impl Steps<'_> {
                 store_config_files,
                 databases,
                 physical,
+                inventory,
                 snapshots,
                 dry_run,
             } => {
@@ -127,6 +128,7 @@ impl Steps<'_> {
                     },
                     databases,
                     physical,
+                    inventory: inventory.as_ref(),
                     snapshots,
                     dry_run: *dry_run,
                 };

@@ -92,7 +92,7 @@ fn our_kind(spec: &OptionSpec) -> &'static str {
         Kind::TextList => "list of text",
         Kind::ChoiceList(_) => "list of choice",
         Kind::Fields(_) if spec.may_be_empty => "fields or nothing",
-        Kind::Fields(_) => "fields",
+        Kind::Fields(_) | Kind::SwitchOrFields(_) => "fields",
         Kind::List(_) | Kind::Repositories => "list of fields",
         Kind::Map | Kind::TextMap => "map",
         Kind::TextOrInteger => "value",

@@ -36,7 +36,7 @@ use fastness_borg::environment::Secret;
 
 use crate::hooks::credential::CredentialError;
 use crate::output::log::Log;
-pub use prepare::{Prepared, prepare};
+pub use prepare::{Contents, Prepared, prepare};
 use program::Program;
 use source::Access;
 

@@ -13,6 +13,7 @@ use super::producer::{Failed, ProgramOutput};
 use super::proof::Prover;
 use super::source::{Access, Source};
 use super::{DATABASES, DumpError, DumpForm, PlannedDump, Tools, is_file_name, physical};
+use crate::hooks::inventory::{self, Inventory};
 use crate::output::log::Level;
 
 /// The dumps of an archive.
@@ -26,21 +27,34 @@ pub struct Prepared {
     pub notes: DumpNotes,
 }
 
+/// What an archive gets that is no file of the machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Contents<'a> {
+    /// Databases whose dumps go into it.
+    pub databases: &'a [Source],
+    /// Servers whose data files go into it.
+    pub physical: &'a [Source],
+    /// What it tells of the machine.
+    pub inventory: Option<&'a inventory::Settings>,
+}
+
+impl Contents<'_> {
+    /// Tells whether there is nothing of the kind.
+    pub fn is_empty(&self) -> bool {
+        self.databases.is_empty() && self.physical.is_empty() && self.inventory.is_none()
+    }
+}
+
 /// Prepares the dumps of all entries. Whatever fails for one of them fails in the archive, which
 /// then is an unfinished one with all the others.
 ///
 /// # Errors
 /// When the private directory of the run cannot be written.
-pub fn prepare(
-    sources: &[Source],
-    physical: &[Source],
-    tools: &Tools<'_>,
-    now: i64,
-) -> Result<Prepared, DumpError> {
+pub fn prepare(contents: Contents<'_>, tools: &Tools<'_>, now: i64) -> Result<Prepared, DumpError> {
     let mut prepared = Prepared::default();
     for database in DATABASES {
         let own = |source: &&Source| source.database.key() == database.key();
-        let own: Vec<&Source> = sources.iter().filter(own).collect();
+        let own: Vec<&Source> = contents.databases.iter().filter(own).collect();
         if own.is_empty() {
             continue;
         }
@@ -67,14 +81,20 @@ pub fn prepare(
         std::fs::write(&path, text).map_err(|source| DumpError::Write { path, source })?;
         prepared.roots.push(root);
     }
-    for (index, source) in physical.iter().enumerate() {
-        let before = physical.iter().take(index);
+    for (index, source) in contents.physical.iter().enumerate() {
+        let before = contents.physical.iter().take(index);
         let twice = before
             .map(Source::directory)
             .any(|name| name == source.directory());
         let stream = backup_of_files(source, twice, tools, now);
         let stream = prepared.notes.watch(stream);
         prepared.streams.push(stream);
+    }
+    if let Some(settings) = contents.inventory {
+        let files = Inventory::new(settings, tools.log, tools.environment);
+        let path = format!("borgmatic/{}", inventory::DIRECTORY);
+        let files = StreamSource::Files(Box::new(files));
+        prepared.streams.push(stream(path, files, now));
     }
     // Everything of the directories comes before the first stream.
     let place = prepared.roots.len();
