@@ -5,6 +5,7 @@
 
 mod manual;
 mod passphrase;
+mod recover;
 mod selfcheck;
 
 use std::ffi::OsString;
@@ -33,6 +34,11 @@ pub static COMMANDS: &[Command] = &[
         words: &["selfcheck"],
         summary: "Prove that this program and an installed Borg read each other",
         run: |words| ended(selfcheck::run(words)),
+    },
+    Command {
+        words: &["recover"],
+        summary: "Restore a whole machine from a repository, or print how to reinstall it",
+        run: recover::run,
     },
     Command {
         words: &["completions"],

@@ -42,6 +42,8 @@ mod manual;
 mod mount;
 mod parity;
 mod passphrase;
+mod recover;
+mod recover_databases;
 mod recreate;
 mod remote;
 mod remote_link;
