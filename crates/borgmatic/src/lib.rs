@@ -11,6 +11,7 @@ pub mod command_line;
 pub mod config;
 pub mod confirmations;
 pub mod directories;
+pub mod doctor;
 pub mod glob;
 pub mod hooks;
 pub mod output;

@@ -12,6 +12,7 @@
 //! - [`HttpRecorder`] writes down the requests that services would get, [`SmtpRecorder`] messages, [`Authority`] makes certificates;
 //! - [`RamDisk`] is a small file system, [`Btrfs`] one with snapshots;
 //! - [`PostgreSql`] and [`MariaDb`] are database servers on sockets of their own;
+//! - [`Run::in_terminal`] puts somebody in front of a program;
 //! - [`golden`] unpacks the repositories below `testdata/`;
 //! - [`NonceLedger`] finds counter values used twice, [`kill`] ends programs at chosen system calls.
 #![allow(
@@ -39,6 +40,7 @@ mod sandbox;
 mod smtp_recorder;
 pub mod source_tree;
 mod sshd;
+mod terminal;
 mod tree;
 mod zygote;
 

@@ -6,11 +6,15 @@ pub mod export_related_secrets;
 pub mod import;
 pub mod migrate_to_repokey;
 mod printable;
+mod typed;
+pub mod verify;
 
 use std::ffi::OsStr;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use zeroize::Zeroizing;
 
 use crate::context::Context;
 use crate::error::{CommandError, errno_text};
@@ -35,4 +39,24 @@ impl Context<'_> {
         });
         written.map_err(|error| CommandError::general(errno_text(&error, Some(path))))
     }
+}
+
+/// Longer files are no keys.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Reads a copy of a key from a file, or from stdin when that is called `-`.
+fn read_copy(path: &Path) -> Result<Zeroizing<Vec<u8>>, CommandError> {
+    let mut content = Zeroizing::new(Vec::new());
+    let read = if path.as_os_str() == "-" {
+        std::io::stdin().take(MAX_BYTES).read_to_end(&mut content)
+    } else if !path.exists() {
+        return Err(CommandError::command(format!(
+            "input file does not exist: {}",
+            path.display()
+        )));
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut content))
+    };
+    read.map_err(|error| CommandError::general(errno_text(&error, Some(path))))?;
+    Ok(content)
 }

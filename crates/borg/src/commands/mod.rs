@@ -231,6 +231,7 @@ pub static COMMANDS: &[Entry] = &[
     ]),
     Entry::new::<key::import::Import>(&["key", "import"]),
     Entry::new::<key::migrate_to_repokey::MigrateToRepokey>(&["key", "migrate-to-repokey"]),
+    Entry::new::<key::verify::Verify>(&["key", "verify"]),
     Entry::new::<list::List>(&["list"]).without_lock(),
     Entry::new::<mount::Mount>(&["mount"]).without_lock(),
     Entry::new::<prune::Prune>(&["prune"]),

@@ -11,6 +11,11 @@ const SECRET: [&str; 6] = [
     "integration_key",
 ];
 
+/// Tells whether what stands under a key is a secret.
+pub fn is_secret(key: &str) -> bool {
+    SECRET.contains(&key)
+}
+
 /// Returns a value as YAML, with its secrets: somebody asked for it by name, or wrote it.
 pub fn block(node: &Node) -> String {
     let mut out = String::new();

@@ -5,6 +5,7 @@
 mod account;
 mod bootstrap;
 pub mod borg;
+pub mod direct;
 mod estimate;
 mod external;
 mod file;
@@ -46,6 +47,7 @@ use crate::report::Report;
 pub use bootstrap::manifest_calls;
 use borg::{Borg, InProcess};
 use outcome::RunError;
+pub use runner::parse_json;
 use runner::{Extra, Runner};
 
 /// What a run has of the world around it.

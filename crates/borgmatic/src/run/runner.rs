@@ -252,7 +252,7 @@ impl<'a> Runner<'a> {
     }
 
     /// The environment of the run with what the configuration sets.
-    fn variables(
+    pub(super) fn variables(
         &self,
         environment: &Environment,
         own: &[(&'static str, String)],
@@ -284,7 +284,7 @@ impl<'a> Runner<'a> {
 
     /// The passphrase of the configuration. One in the environment of the run goes before that of
     /// a command, as in Borg.
-    fn passphrase(
+    pub(super) fn passphrase(
         &self,
         environment: &Environment,
         call: &Call,

@@ -10,6 +10,7 @@ mod error;
 pub mod keyfile;
 pub mod nonce;
 pub mod passphrase;
+pub mod rehearsal;
 pub mod repokey;
 
 use std::path::{Path, PathBuf};

@@ -3,6 +3,8 @@
 //! `fastness WORD ...` looks here first; what is not in [`COMMANDS`] is an action on the
 //! repositories of configuration files. A command parses its own words and tells its own errors.
 
+mod doctor;
+mod key_confirm;
 mod manual;
 mod passphrase;
 mod recover;
@@ -26,9 +28,19 @@ pub struct Command {
 /// All commands, in the order of the help.
 pub static COMMANDS: &[Command] = &[
     Command {
+        words: &["doctor"],
+        summary: "Examine the backups of this machine, and say what to do",
+        run: doctor::run,
+    },
+    Command {
         words: &["passphrase"],
         summary: "Make a passphrase of seven random words",
         run: passphrase::run,
+    },
+    Command {
+        words: &["key", "confirm"],
+        summary: "Prove that a copy of the key and the passphrase are enough to recover",
+        run: key_confirm::run,
     },
     Command {
         words: &["selfcheck"],

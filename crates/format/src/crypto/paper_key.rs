@@ -12,6 +12,7 @@
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::id::RepositoryId;
 
@@ -47,6 +48,32 @@ pub enum LineError {
     /// A line has another checksum.
     #[error("line checksum did not match, try line {0} again")]
     Checksum(usize),
+}
+
+/// A text that holds no whole key for paper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    /// There is no line `id`.
+    #[error("there is no line that begins with \"id:\"")]
+    NoId,
+    /// The line `id` is not as it was printed.
+    #[error("the line \"id:\"")]
+    Id(#[source] LineError),
+    /// A line is missing.
+    #[error("line {0} is missing")]
+    Missing(usize),
+    /// A line is not as it was printed.
+    #[error("line {number}")]
+    Line {
+        /// Its number.
+        number: usize,
+        /// What is wrong with it.
+        #[source]
+        source: LineError,
+    },
+    /// All lines are right, but not of one key.
+    #[error("the lines are not those of one key: the checksum over all of them differs")]
+    Whole,
 }
 
 /// What the line `id` says.
@@ -116,6 +143,30 @@ pub fn read_line(number: usize, text: &str) -> Result<Vec<u8>, LineError> {
     match line_digest(number, &bytes) == checksum {
         true => Ok(bytes),
         false => Err(LineError::Checksum(number)),
+    }
+}
+
+/// Finds a key in a text that was printed, whatever stands around it.
+///
+/// # Errors
+/// When it is not whole.
+pub fn from_text(text: &str) -> Result<(IdLine, Zeroizing<Vec<u8>>), TextError> {
+    let mut lines = text.lines().map(str::trim);
+    let id = lines.find_map(|line| line.strip_prefix("id:"));
+    let id = read_id_line(id.ok_or(TextError::NoId)?).map_err(TextError::Id)?;
+    let mut blob = Zeroizing::new(Vec::new());
+    let mut lines = lines.filter_map(|line| line.split_once(':'));
+    for number in 1..=id.lines {
+        let (digits, line) = lines.next().ok_or(TextError::Missing(number))?;
+        if digits.parse() != Ok(number) {
+            return Err(TextError::Missing(number));
+        }
+        let bytes = read_line(number, line);
+        blob.extend(bytes.map_err(|source| TextError::Line { number, source })?);
+    }
+    match id.is_complete(&blob) {
+        true => Ok((id, blob)),
+        false => Err(TextError::Whole),
     }
 }
 
@@ -201,6 +252,24 @@ mod tests {
         }
         assert!(id.is_complete(&typed) && !id.is_complete(&blob[1..]));
         assert_eq!(typed, blob);
+    }
+
+    #[test]
+    fn a_printed_text_is_read_whole_whatever_stands_around_it() {
+        let blob: Vec<u8> = (0..50).collect();
+        let text = to_text(&repository(), &blob);
+        let page = format!("<pre>\n{text}</pre>\nBORG_KEY 00\n");
+        let (id, read) = from_text(&page).unwrap();
+        assert!(id.is_of(&repository()) && *read == blob);
+        assert_eq!(from_text("1: 00"), Err(TextError::NoId));
+        let short = text.rsplit_once(" 3:").unwrap().0;
+        assert_eq!(from_text(short), Err(TextError::Missing(3)));
+        let wrong = text.replace(" 2: 12", " 2: 13");
+        let source = LineError::Checksum(2);
+        assert_eq!(
+            from_text(&wrong),
+            Err(TextError::Line { number: 2, source })
+        );
     }
 
     #[test]
