@@ -54,10 +54,11 @@ pub struct TransferOptions {
 pub enum Presence {
     /// It is not.
     Absent,
-    /// It is: the same name and the same time.
+    /// It is, by its name, its time, and what its metadata says of where it is from and how much is
+    /// in it.
     Present,
-    /// There is another one with its name.
-    Other,
+    /// There is another one with its name, which differs in this.
+    Other(&'static str),
 }
 
 /// Copies archives, and remembers from one to the next what was carried over.
@@ -100,21 +101,62 @@ impl<'a> Transfer<'a> {
         self.ferry.shares_ids()
     }
 
-    /// Tells whether an archive of the source is in the destination.
+    /// Tells of each of these archives of the source whether it is in the destination.
     ///
     /// # Errors
-    /// [`EngineError::ArchiveDoesNotExist`] when it is not even in the source.
-    pub fn presence(&self, destination: &Session, name: &[u8]) -> Result<Presence, EngineError> {
-        let archives = &self.source.catalogue.manifest.archives;
-        let there = archives.get(name).ok_or_else(|| {
-            EngineError::ArchiveDoesNotExist(String::from_utf8_lossy(name).into_owned())
-        })?;
-        let here = destination.catalogue.manifest.archives.get(name);
-        Ok(match here {
-            None => Presence::Absent,
-            Some(here) if here.time == there.time => Presence::Present,
-            Some(_) => Presence::Other,
-        })
+    /// [`EngineError::ArchiveDoesNotExist`] when one is not even in the source; when the metadata
+    /// of one that both have cannot be read.
+    pub fn presences(
+        &self,
+        destination: &Session,
+        names: &[Vec<u8>],
+    ) -> Result<Vec<Presence>, EngineError> {
+        let [there, here] = [self.source, destination].map(|session| {
+            let archives = &session.catalogue.manifest.archives;
+            move |name: &Vec<u8>| archives.get(name)
+        });
+        // Metadata is compared where the times leave a doubt; servers get these requests at once.
+        let doubtful = |name: &&Vec<u8>| {
+            let (Some(there), Some(here)) = (there(name), here(name)) else {
+                return false;
+            };
+            there.time == here.time
+        };
+        for (session, entry) in [
+            (self.source, &there as &dyn Fn(_) -> Option<_>),
+            (destination, &here),
+        ] {
+            let doubtful = names.iter().filter(doubtful);
+            let ids: Vec<ChunkId> = doubtful.filter_map(entry).map(|entry| entry.id).collect();
+            session.repository.prefetch(&ids);
+        }
+        let presence = |name: &Vec<u8>| {
+            there(name).ok_or_else(|| {
+                EngineError::ArchiveDoesNotExist(String::from_utf8_lossy(name).into_owned())
+            })?;
+            Ok(match here(name) {
+                None => Presence::Absent,
+                Some(_) if !doubtful(&name) => Presence::Other("time"),
+                Some(_) => match self.difference(destination, name)? {
+                    Some(difference) => Presence::Other(difference),
+                    None => Presence::Present,
+                },
+            })
+        };
+        names.iter().map(presence).collect()
+    }
+
+    /// Returns in what two archives of the same name and time differ.
+    fn difference(
+        &self,
+        destination: &Session,
+        name: &[u8],
+    ) -> Result<Option<&'static str>, EngineError> {
+        let [there, here] = [self.source, destination].map(|session| {
+            let repository = session.repository.as_ref();
+            session.catalogue.archive(repository, name, self.monitor)
+        });
+        Ok(difference(&there?.metadata, &here?.metadata))
     }
 
     /// Copies an archive and commits it.
@@ -228,6 +270,26 @@ impl<'a> Transfer<'a> {
             self.monitor.log(Level::Warning, LOGGER, text);
         }
     }
+}
+
+/// Names a fact that would be the same if one archive were a copy of the other. How data is cut and
+/// compressed may have changed since.
+fn difference(one: &ArchiveMetadata, other: &ArchiveMetadata) -> Option<&'static str> {
+    let facts = [
+        ("time", one.time == other.time),
+        ("end", one.time_end == other.time_end),
+        ("host", one.hostname == other.hostname),
+        ("user", one.username == other.username),
+        ("command line", one.cmdline == other.cmdline),
+        ("directory", one.cwd == other.cwd),
+        ("comment", one.comment == other.comment),
+        ("number of files", one.nfiles == other.nfiles),
+        ("size", one.size == other.size),
+        ("number of parts", one.nfiles_parts == other.nfiles_parts),
+        ("size of parts", one.size_parts == other.size_parts),
+    ];
+    let differs = facts.into_iter().find(|(_, same)| !same);
+    differs.map(|(name, _)| name)
 }
 
 /// The metadata of the copy: what depends on the key and on compression is that of the copy.

@@ -166,17 +166,20 @@ impl Transfer {
             }
         };
         let (mut wanted, mut others) = (Vec::new(), Vec::new());
-        for name in names {
+        let presences = transfer.presences(&destination.session, &names)?;
+        for (name, presence) in names.into_iter().zip(presences) {
             let shown = String::from_utf8_lossy(&name).into_owned();
-            match transfer.presence(&destination.session, &name)? {
+            match presence {
                 Presence::Absent => wanted.push(name),
                 Presence::Present => context.print(format!("Is there already: {shown}\n"))?,
-                Presence::Other => others.push(shown),
+                Presence::Other(difference) => {
+                    others.push(format!("{shown} (another {difference})"))
+                }
             }
         }
         if !others.is_empty() {
             let text = format!(
-                "{} has other archives with these names, made at other times: {}",
+                "{} has other archives with these names: {}",
                 destination.place.name,
                 others.join(", ")
             );

@@ -56,6 +56,7 @@ mod serve_hostile;
 mod signals;
 mod tar;
 mod transfer;
+mod transfer_hard;
 mod vorta;
 
 use std::path::Path;
