@@ -66,10 +66,6 @@ class Started:
 
         return popen
 
-    def check_cache(self):
-        if not os.environ.get("SUITE_NO_CACHE"):
-            super().check_cache()
-
     def cmd(self, *words, **named):
         os.environ["FORCED"] = shlex.join(RemoteRepository.extra_test_args)
         if not self.by_code or "exit_code" in named:

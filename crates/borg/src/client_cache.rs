@@ -1,23 +1,29 @@
 //! What this machine remembers of a repository: the references to chunks, the files last seen.
 //!
 //! It is loaded when a command needs it, counted anew from the archives when it does not belong to
-//! the manifest the repository has, and saved after a commit. Losing it costs time and nothing
-//! else, so a failure to save is a warning.
+//! the manifest the repository has, and saved after a commit, together with Borg's own cache
+//! beside it. Losing it costs time and nothing else, so a failure to save is a warning.
 
+use std::io;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 
+use fastness_engine::cache::chunks::PreparedTable;
 use fastness_engine::cache::files::DEFAULT_TTL;
 use fastness_engine::cache::{
-    CacheDirectory, ChunkTable, FilesCache, FilesCacheMode, FilesCacheWriter, sync,
+    BorgCache, CacheDirectory, ChunkTable, FilesCache, FilesCacheMode, FilesCacheWriter, sync,
 };
 use fastness_engine::directories::replace_file;
 use fastness_engine::error::EngineError;
 use fastness_engine::event::Level;
 use fastness_format::id::{ChunkId, RepositoryId};
 use fastness_format::manifest::Operation;
+use fastness_repository::local::lock::LockIdentity;
 
 use crate::access::Opened;
+use crate::borg_cache::PreparedBorgs;
 use crate::context::Context;
 use crate::error::{CommandError, system_text, with_causes};
 use crate::output::progress::Share;
@@ -30,8 +36,7 @@ const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55
 impl Context<'_> {
     /// Returns the cache directory of a repository.
     ///
-    /// It is not Borg's, which has its own beside it: real Borg 1.4 ends with a traceback when the
-    /// directory of its cache is there without a config that it wrote.
+    /// It is not Borg's, which has its own beside it ([`Self::borg_cache`]).
     pub fn cache_directory(&self, id: &RepositoryId) -> CacheDirectory {
         let ours = self.environment.directories.cache.join("fastness");
         CacheDirectory::new(ours.join(id.to_string()))
@@ -82,46 +87,56 @@ impl Context<'_> {
         Ok(table)
     }
 
-    /// Saves the references to all chunks as those of the manifest that is now committed.
+    /// Loads the references to all chunks for a command that only reads. Borg's cache is brought
+    /// up to date where Borg would do that.
+    ///
+    /// # Errors
+    /// As [`Self::load_chunks`].
+    pub fn load_chunks_to_read(&self, opened: &Opened) -> Result<ChunkTable, CommandError> {
+        let table = self.load_chunks(opened)?;
+        if self.borgs_cache_is_old(opened) {
+            let borgs = self.writer(opened).borgs;
+            let prepared = borgs.map(|cache| cache.prepare(&table, self.lock_identity()));
+            self.finish_borgs_cache(opened, prepared);
+        }
+        Ok(table)
+    }
+
+    /// Saves the references to all chunks as those of the manifest that is now committed, for us
+    /// and for Borg.
     pub fn save_chunks(&self, opened: &Opened, table: &ChunkTable) {
+        let mut writer = self.writer(opened);
+        if !self.borgs_cache_is_old(opened) {
+            writer.borgs = None;
+        }
+        let prepared = writer.prepare(table, &opened.session.catalogue.manifest_id);
+        self.save_prepared(opened, prepared);
+    }
+
+    /// Puts the caches that were written beside a commit in their places.
+    pub fn save_prepared(&self, opened: &Opened, prepared: PreparedCaches) {
         self.reporter.step("cache.commit", "Saving chunks cache");
-        let directory = self.cache_directory(&opened.id());
-        let manifest = &opened.session.catalogue.manifest_id;
         self.tag_caches();
-        let saved = directory
-            .create()
-            .and_then(|()| table.save(&directory.chunk_table(), &opened.id(), manifest))
-            .and_then(|()| {
-                replace_file(
-                    &facts_path(&directory),
-                    &facts(opened, Some(&opened.place.canonical)),
-                )
-            });
+        let directory = self.cache_directory(&opened.id());
+        let facts = facts(opened, Some(&opened.place.canonical));
+        let saved = prepared
+            .own
+            .and_then(PreparedTable::finish)
+            .and_then(|()| replace_file(&facts_path(&directory), &facts));
         if let Err(error) = saved {
             self.cannot_save(&directory.chunk_table(), &error);
         }
+        self.finish_borgs_cache(opened, prepared.borgs);
         self.reporter.step("cache.commit", "");
     }
 
-    /// Lets our cache name the place where the repository is now, as the security database does
-    /// once a move was accepted.
-    pub fn follow_location(&self, opened: &Opened) {
-        let here = opened.place.canonical.as_slice();
-        let known = self.cached_facts(&opened.id());
-        if known.is_some_and(|facts| facts.previous_location.as_deref() != Some(here)) {
-            self.set_cached_location(opened, Some(here));
-        }
-    }
-
-    /// Lets our cache say that the repository was last used at `location`, or nothing about it.
-    pub fn set_cached_location(&self, opened: &Opened, location: Option<&[u8]>) {
-        let directory = self.cache_directory(&opened.id());
-        let path = facts_path(&directory);
-        let saved = directory
-            .create()
-            .and_then(|()| replace_file(&path, &facts(opened, location)));
-        if let Err(error) = saved {
-            self.cannot_save(&path, &error);
+    /// Returns what writes both caches of a repository, on any thread.
+    pub fn writer(&self, opened: &Opened) -> CacheWriter {
+        CacheWriter {
+            repository: opened.id(),
+            own: self.cache_directory(&opened.id()),
+            borgs: self.borgs_cache_to_write(opened),
+            identity: self.lock_identity(),
         }
     }
 
@@ -169,7 +184,7 @@ impl Context<'_> {
         std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
     }
 
-    fn tag_caches(&self) {
+    pub(crate) fn tag_caches(&self) {
         let tag = self.environment.directories.cache.join("CACHEDIR.TAG");
         if !tag.exists() {
             // Without the tag backups of the home directory are bigger, that is all.
@@ -178,13 +193,48 @@ impl Context<'_> {
         }
     }
 
-    fn cannot_save(&self, path: &Path, error: &std::io::Error) {
+    pub(crate) fn cannot_save(&self, path: &Path, error: &std::io::Error) {
         let text = format!(
             "{}: cannot be saved: {}",
             path.display(),
             system_text(error)
         );
         self.log().log(Level::Warning, "borg.cache", &text, None);
+    }
+}
+
+/// Writes the references to all chunks, in our form and in Borg's.
+#[derive(Debug)]
+pub struct CacheWriter {
+    repository: RepositoryId,
+    own: CacheDirectory,
+    borgs: Option<BorgCache>,
+    identity: LockIdentity,
+}
+
+/// Both caches as they were written beside their places; dropped, they vanish.
+#[derive(Debug)]
+pub struct PreparedCaches {
+    own: io::Result<PreparedTable>,
+    borgs: Option<PreparedBorgs>,
+}
+
+impl CacheWriter {
+    /// Writes both at the same time.
+    pub fn prepare(&self, table: &ChunkTable, manifest: &ChunkId) -> PreparedCaches {
+        std::thread::scope(|scope| {
+            let identity = self.identity.clone();
+            let borgs = self.borgs.as_ref();
+            let borgs = borgs.map(|cache| scope.spawn(|| cache.prepare(table, identity)));
+            let path = self.own.chunk_table();
+            let own = self.own.create();
+            let own = own.and_then(|()| table.prepare(&path, &self.repository, manifest));
+            let join = |thread: ScopedJoinHandle<'_, PreparedBorgs>| {
+                thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+            };
+            let borgs = borgs.map(join);
+            PreparedCaches { own, borgs }
+        })
     }
 }
 
@@ -195,7 +245,8 @@ pub fn facts_path(directory: &CacheDirectory) -> PathBuf {
 
 const LOCATION: &[u8] = b"previous_location = ";
 
-fn facts(opened: &Opened, location: Option<&[u8]>) -> Vec<u8> {
+/// What the config of our cache says.
+pub(crate) fn facts(opened: &Opened, location: Option<&[u8]>) -> Vec<u8> {
     let location = location.map(|location| [LOCATION, location].concat());
     let location = location.unwrap_or_default();
     let rest = format!(

@@ -10,6 +10,7 @@
 
 pub mod access;
 pub mod archives;
+pub mod borg_cache;
 pub mod client_cache;
 pub mod commands;
 pub mod console;

@@ -119,11 +119,7 @@ impl Context<'_> {
 
     /// Returns the member about the local cache, with the sums over the repository.
     pub fn cache_json(&self, opened: &Opened, totals: &RepositoryTotals) -> (String, Json) {
-        let path = self
-            .cache_directory(&opened.id())
-            .path()
-            .display()
-            .to_string();
+        let path = self.borg_cache(&opened.id()).path().display().to_string();
         let stats = object([
             ("total_size", totals.original_bytes.into()),
             ("total_csize", totals.compressed_bytes.into()),

@@ -14,8 +14,11 @@
 //! of buckets) on, around the end; tombstones keep the way to later ones open. Sizes and the
 //! moments of resizing are those of Borg (`_hashindex.c`), so that it finds what it expects.
 
+mod layout;
+
 use std::marker::PhantomData;
 
+pub use self::layout::{ChunkIndexLayout, LayoutError};
 use crate::id::{ChunkId, EntryOffset, SegmentNumber};
 
 /// The first bytes of the file.
@@ -209,10 +212,9 @@ impl<V: IndexValue<BUCKET>, const BUCKET: usize> HashIndex<V, BUCKET> {
     }
 
     fn with_buckets(buckets: Vec<[u8; BUCKET]>, entries: usize, empty: usize) -> Self {
-        let reciprocal = (u64::MAX / buckets.len().max(1) as u64).wrapping_add(1);
         Self {
+            reciprocal: reciprocal(buckets.len()),
             buckets,
-            reciprocal,
             entries,
             empty,
             value: PhantomData,
@@ -247,15 +249,10 @@ impl<V: IndexValue<BUCKET>, const BUCKET: usize> HashIndex<V, BUCKET> {
         self.find(id).is_ok()
     }
 
-    /// The bucket at which the search for an id begins: the remainder of a division by a number
-    /// that never changes, with two multiplications (Lemire, Kaser, Kurz: Faster remainder).
+    /// The bucket at which the search for an id begins.
     #[inline]
     fn start(&self, id: &ChunkId) -> usize {
-        let [a, b, c, d, ..] = *id.as_bytes();
-        let low = self
-            .reciprocal
-            .wrapping_mul(u64::from(u32::from_le_bytes([a, b, c, d])));
-        ((u128::from(low) * self.buckets.len() as u128) >> 64) as usize
+        remainder(self.reciprocal, self.buckets.len(), id)
     }
 
     /// Finds the bucket of an id, or else the one to put it into.
@@ -415,16 +412,7 @@ impl<V: IndexValue<BUCKET>, const BUCKET: usize> HashIndex<V, BUCKET> {
 
     /// The header of the file.
     pub fn header(&self) -> [u8; HEADER_LEN] {
-        let mut header = [0; HEADER_LEN];
-        let parts = MAGIC
-            .into_iter()
-            .chain((self.entries as u32).to_le_bytes())
-            .chain((self.buckets.len() as u32).to_le_bytes())
-            .chain([KEY_LEN as u8, (BUCKET - KEY_LEN) as u8]);
-        for (place, byte) in header.iter_mut().zip(parts) {
-            *place = byte;
-        }
-        header
+        header(self.entries, self.buckets.len(), BUCKET - KEY_LEN)
     }
 
     /// The rest of the file.
@@ -438,6 +426,33 @@ fn read_bucket<V: IndexValue<BUCKET>, const BUCKET: usize>(
 ) -> Option<(ChunkId, V)> {
     let key = bucket.first_chunk()?;
     Some((ChunkId::new(*key), V::load(bucket)))
+}
+
+/// The magic number for remainders of a division by a number of buckets.
+fn reciprocal(buckets: usize) -> u64 {
+    (u64::MAX / buckets.max(1) as u64).wrapping_add(1)
+}
+
+/// The bucket at which the search for an id begins: the remainder of a division by a number
+/// that never changes, with two multiplications (Lemire, Kaser, Kurz: Faster remainder).
+#[inline]
+fn remainder(reciprocal: u64, buckets: usize, id: &ChunkId) -> usize {
+    let [a, b, c, d, ..] = *id.as_bytes();
+    let low = reciprocal.wrapping_mul(u64::from(u32::from_le_bytes([a, b, c, d])));
+    ((u128::from(low) * buckets as u128) >> 64) as usize
+}
+
+fn header(entries: usize, buckets: usize, value: usize) -> [u8; HEADER_LEN] {
+    let mut header = [0; HEADER_LEN];
+    let parts = MAGIC
+        .into_iter()
+        .chain((entries as u32).to_le_bytes())
+        .chain((buckets as u32).to_le_bytes())
+        .chain([KEY_LEN as u8, value as u8]);
+    for (place, byte) in header.iter_mut().zip(parts) {
+        *place = byte;
+    }
+    header
 }
 
 /// A share of the number of buckets, rounded down.

@@ -12,7 +12,8 @@
 //! | `lock.roster`, names in `lock.exclusive` | [`lock_roster`] |
 //! | `config` | [`repository_config`] |
 //! | `data/D/N` | [`segment`] |
-//! | `index.T` | [`hash_index`] |
+//! | `index.T`, `chunks` of Borg's cache | [`hash_index`] |
+//! | `config` of Borg's cache | [`cache_config`] |
 //! | `hints.T` | [`hints`] |
 //! | `integrity.T` | [`integrity`] |
 //! | compressed payloads | [`compress`] |
@@ -25,6 +26,7 @@
 //! | messages between a client and `serve` | [`rpc`] |
 
 pub mod archive;
+pub mod cache_config;
 pub mod chunker;
 pub mod compress;
 pub mod crypto;

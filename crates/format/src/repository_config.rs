@@ -149,26 +149,36 @@ impl ConfigText {
         text
     }
 
-    fn section(&self) -> Option<&Section> {
-        self.sections.iter().find(|section| section.name == SECTION)
+    fn section(&self, name: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| section.name == name)
     }
 
-    /// Returns an option of the repository section.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        let options = &self.section()?.options;
+    /// Tells whether there is a section of this name.
+    pub fn has_section(&self, name: &str) -> bool {
+        self.section(name).is_some()
+    }
+
+    /// Removes a section with its options.
+    pub fn remove_section(&mut self, name: &str) {
+        self.sections.retain(|section| section.name != name);
+    }
+
+    /// Returns an option of a section.
+    pub fn get_in(&self, section: &str, name: &str) -> Option<&str> {
+        let options = &self.section(section)?.options;
         let option = options.iter().find(|(known, _)| known == name);
         option.map(|(_, value)| value.as_str())
     }
 
-    /// Sets an option of the repository section; a new one comes last.
-    pub fn set(&mut self, name: &str, value: &str) {
-        if self.section().is_none() {
+    /// Sets an option of a section; a new one comes last, as does a new section.
+    pub fn set_in(&mut self, section: &str, name: &str, value: &str) {
+        if !self.has_section(section) {
             self.sections.push(Section {
-                name: SECTION.to_owned(),
+                name: section.to_owned(),
                 options: Vec::new(),
             });
         }
-        let section = self.sections.iter_mut().find(|s| s.name == SECTION);
+        let section = self.sections.iter_mut().find(|s| s.name == section);
         let Some(options) = section.map(|section| &mut section.options) else {
             return;
         };
@@ -178,14 +188,29 @@ impl ConfigText {
         }
     }
 
-    /// Removes an option of the repository section and tells whether there was one.
-    pub fn remove(&mut self, name: &str) -> bool {
-        let section = self.sections.iter_mut().find(|s| s.name == SECTION);
+    /// Removes an option of a section and tells whether there was one.
+    pub fn remove_in(&mut self, section: &str, name: &str) -> bool {
+        let section = self.sections.iter_mut().find(|s| s.name == section);
         section.is_some_and(|section| {
             let before = section.options.len();
             section.options.retain(|(known, _)| known != name);
             section.options.len() < before
         })
+    }
+
+    /// Returns an option of the repository section.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.get_in(SECTION, name)
+    }
+
+    /// Sets an option of the repository section; a new one comes last.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.set_in(SECTION, name, value);
+    }
+
+    /// Removes an option of the repository section and tells whether there was one.
+    pub fn remove(&mut self, name: &str) -> bool {
+        self.remove_in(SECTION, name)
     }
 }
 
@@ -242,7 +267,7 @@ impl RepositoryConfig {
     /// # Errors
     /// When a needed one is missing, or one has no valid value.
     pub fn from_config(text: &ConfigText) -> Result<Self, ConfigError> {
-        if text.section().is_none() {
+        if !text.has_section(SECTION) {
             return Err(ConfigError::NoSection);
         }
         let version = number(text, "version")?.ok_or(ConfigError::Missing("version"))?;

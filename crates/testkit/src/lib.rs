@@ -7,7 +7,7 @@
 //! - [`Borg`] is a program that answers to Borg's command line: ours or an official one;
 //! - [`Outcome`] is what a run of it gave, to be asserted;
 //! - [`source_tree`] makes files of every kind that Borg archives, [`Tree`] compares two trees;
-//! - [`forge`] makes hostile archives;
+//! - [`forge`] makes hostile archives; [`BorgsCache`] is what Borg makes of its own cache;
 //! - [`Sshd`] is a server of OpenSSH on a loopback port, [`Relay`] a bad way to it;
 //! - [`HttpRecorder`] writes down the requests that services would get, [`SmtpRecorder`] messages, [`Authority`] makes certificates;
 //! - [`RamDisk`] is a small file system, [`Btrfs`] one with snapshots;
@@ -24,6 +24,7 @@
 )]
 
 mod authority;
+mod borgs_cache;
 mod btrfs;
 mod database_servers;
 pub mod forge;
@@ -45,6 +46,7 @@ mod tree;
 mod zygote;
 
 pub use authority::Authority;
+pub use borgs_cache::BorgsCache;
 pub use btrfs::Btrfs;
 pub use database_servers::{MariaDb, PostgreSql};
 pub use http_recorder::{HttpRecorder, HttpRequest};

@@ -86,7 +86,7 @@ impl Info {
             Err(_) if self.filter.is_given() => Some(self.names(opened)?),
             Err(_) => None,
         };
-        let chunks = context.load_chunks(opened)?;
+        let chunks = context.load_chunks_to_read(opened)?;
         let totals = context.totals(opened, &chunks)?;
         match (names, self.json) {
             (None, true) => repository_json(context, opened, &totals, &zone),
@@ -153,7 +153,7 @@ fn repository_text(
          Security dir: {}\n{DASHES}\n{HEADER}\n{}\n",
         opened.id(),
         opened.place.name,
-        context.cache_directory(&opened.id()).path().display(),
+        context.borg_cache(&opened.id()).path().display(),
         security_directory(context, opened),
         totals.table(context.units()),
     );

@@ -77,6 +77,20 @@ pub struct SavedTable {
     pub manifest: ChunkId,
 }
 
+/// A table that was written beside its place; dropped, it vanishes.
+#[derive(Debug)]
+pub struct PreparedTable(Replacement);
+
+impl PreparedTable {
+    /// Puts it in the place of the old one, after its manifest was committed.
+    ///
+    /// # Errors
+    /// When that is not possible; the old one stays then.
+    pub fn finish(self) -> io::Result<()> {
+        self.0.commit(false)
+    }
+}
+
 /// What a file begins with, of a repository that is known.
 struct Header {
     manifest: ChunkId,
@@ -368,6 +382,19 @@ impl ChunkTable {
         repository: &RepositoryId,
         manifest: &ChunkId,
     ) -> io::Result<()> {
+        self.prepare(path, repository, manifest)?.finish()
+    }
+
+    /// Writes the table beside its place, with the manifest that is being committed.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn prepare(
+        &self,
+        path: &Path,
+        repository: &RepositoryId,
+        manifest: &ChunkId,
+    ) -> io::Result<PreparedTable> {
         let _stage = tracing::trace_span!("save_chunk_table").entered();
         let mut file = Replacement::create(path)?;
         let mut hasher = XxHash64::with_seed(0);
@@ -391,7 +418,8 @@ impl ChunkTable {
         result?;
         put(&buffer)?;
         file.write(&hasher.finish().to_le_bytes())?;
-        file.commit(true)
+        file.settle()?;
+        Ok(PreparedTable(file))
     }
 }
 

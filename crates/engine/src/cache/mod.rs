@@ -1,13 +1,14 @@
 //! What is remembered on this machine about a repository, to be fast: nothing here is needed.
 //!
-//! Two files of our own in a directory that the caller names; Borg's files beside it are never
-//! touched. [`chunks`] knows every chunk and how often it is referenced, [`files`] knows the
-//! chunks of unchanged files, [`sync`] makes the first anew from the archives.
+//! Two files of our own in a directory that the caller names: [`chunks`] knows every chunk and how
+//! often it is referenced, [`files`] knows the chunks of unchanged files. [`sync`] makes the first
+//! anew from the archives, [`borg`] writes it once more in the form of Borg's own cache.
 //!
 //! Trust: the chunk table is used only when it was saved with the very manifest the repository has
 //! now, as a wrong reference count deletes data. A damaged, foreign or outdated file is as good as
 //! none. Files are replaced by renaming, never changed in place.
 
+pub mod borg;
 pub mod chunks;
 pub mod files;
 pub mod sync;
@@ -16,6 +17,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+pub use borg::BorgCache;
 pub use chunks::{ChunkEntry, ChunkTable, ChunkTotals};
 pub use files::{FileKey, FilesCache, FilesCacheMode, FilesCacheWriter, Known};
 
@@ -113,6 +115,13 @@ impl Replacement {
         self.file
             .as_mut()
             .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Makes sure of the content, so that only the name is left to be given.
+    fn settle(&mut self) -> io::Result<()> {
+        let writer = self.writer()?;
+        writer.flush()?;
+        writer.get_ref().sync_data()
     }
 
     /// Gives the file its name. `durable` makes sure of its content before.

@@ -39,7 +39,7 @@ use crate::select::tags::TagRules;
 pub use crate::select::roots::Root;
 pub use entry::SkippedInodes;
 pub use rewrite::Recompress;
-pub use run::{ClientState, CreateReport, create, dry_run};
+pub use run::{ClientState, CreateReport, Meanwhile, create, dry_run};
 pub use stamp::Maker;
 pub use stream::{
     Ended, FileProducer, NextFile, ProducedFile, Producer, ProducerError, Stream, StreamSource,

@@ -58,7 +58,13 @@ pub struct ClientState<'a> {
     pub remember: Option<FilesCacheWriter>,
     /// Asked when all is stored, before the archive is: an error, and it will never be.
     pub confirm: &'a mut dyn FnMut() -> Result<(), EngineError>,
+    /// Called while the archive is committed, with the references and the id of the manifest as
+    /// they will be then.
+    pub meanwhile: Meanwhile<'a>,
 }
+
+/// What is done beside a commit, on a thread of its own.
+pub type Meanwhile<'a> = &'a (dyn Fn(&ChunkTable, &ChunkId) + Sync);
 
 /// What the walk gave.
 #[derive(Default)]
@@ -143,7 +149,9 @@ pub fn create(
     let compression = &options.compression;
     let stored = catalogue.put_archive(repository, state.chunks, world, compression, &metadata)?;
     catalogue.write(repository, world, compression)?;
-    let remembered = commit_and_remember(repository, walked.remember)?;
+    let (chunks, manifest) = (&*state.chunks, &catalogue.manifest_id);
+    let meanwhile = || (state.meanwhile)(chunks, manifest);
+    let remembered = commit_and_remember(repository, walked.remember, &meanwhile)?;
     Ok((
         CreateReport {
             id: stored.id,
@@ -155,14 +163,16 @@ pub fn create(
     ))
 }
 
-/// Commits, and meanwhile completes the files cache. Should the commit fail, it names chunks that
+/// Commits, and meanwhile completes caches. Should the commit fail, that of files names chunks that
 /// are not there, which the next run asks for anyway.
 fn commit_and_remember(
     repository: &mut dyn Repository,
     remember: Option<FilesCacheWriter>,
+    meanwhile: &(dyn Fn() + Sync),
 ) -> Result<io::Result<()>, EngineError> {
     let _stage = tracing::trace_span!("commit_and_remember").entered();
     std::thread::scope(|scope| {
+        scope.spawn(meanwhile);
         let finishing = remember.map(|writer| scope.spawn(|| writer.finish()));
         let committed = repository.commit(None);
         let finished = finishing.map(|thread| thread.join());
@@ -401,7 +411,7 @@ impl Saver<'_> {
         catalogue.put_archive(repository, chunks, self.world, compression, &metadata)?;
         catalogue.write(repository, self.world, compression)?;
         // Should the files cache not be written, the next run just takes longer.
-        let _ = commit_and_remember(repository, walked.remember)?;
+        let _ = commit_and_remember(repository, walked.remember, &|| ())?;
         Ok(())
     }
 

@@ -91,6 +91,7 @@ fn archived(root: &Path, threads: usize) -> (Vec<ChunkId>, Vec<ChunkId>) {
         files: &FilesCache::empty(FilesCacheMode::default()),
         remember: None,
         confirm: &mut || Ok(()),
+        meanwhile: &|_, _| (),
     };
     let options = options(root, threads);
     let made = create(

@@ -135,10 +135,7 @@ fn answer(set: &str, name: &str, borg: &Borg, command: &str) -> (Answer, Stage) 
     };
     let text = outcome.out() + &outcome.err();
     let root = stage.sandbox.root().display().to_string();
-    let line = |line: &str| {
-        line.replace(&root, "")
-            .replace("/own-cache/fastness/", "/own-cache/")
-    };
+    let line = |line: &str| line.replace(&root, "");
     let answer = Answer {
         legacy: outcome.code(),
         modern,

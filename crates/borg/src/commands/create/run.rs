@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use fastness_engine::attributes::AttributeOptions;
@@ -13,6 +14,7 @@ use fastness_engine::create::{
 use fastness_engine::error::EngineError;
 use fastness_engine::select::patterns::PatternMatcher;
 use fastness_engine::select::tags::TagRules;
+use fastness_format::id::ChunkId;
 use fastness_format::manifest::Operation;
 use fastness_format::timestamp;
 use fastness_repository::MAX_VALUE_BYTES;
@@ -96,11 +98,17 @@ fn in_session(
         }
         _ => Ok(()),
     };
+    let writer = context.writer(opened);
+    let prepared = OnceLock::new();
+    let meanwhile = |chunks: &ChunkTable, manifest: &ChunkId| {
+        let _ = prepared.set(writer.prepare(chunks, manifest));
+    };
     let state = ClientState {
         chunks: &mut chunks,
         files: &files,
         remember,
         confirm: &mut confirm,
+        meanwhile: &meanwhile,
     };
     let watch = Watch::begin();
     let (world, monitor) = (crate::world::real(), context.reporter.as_ref());
@@ -111,7 +119,9 @@ fn in_session(
         (made, _) => made?,
     };
     context.remember(opened)?;
-    context.save_chunks(opened, &chunks);
+    if let Some(prepared) = prepared.into_inner() {
+        context.save_prepared(opened, prepared);
+    }
     context.tell_files_cache(mode, remembered);
     note(context, &report, &chunks);
     let tables = Tables {

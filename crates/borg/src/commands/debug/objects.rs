@@ -170,7 +170,7 @@ impl Action for RefcountObj {
     fn run(self: Box<Self>, context: &mut Context<'_>) -> Result<(), CommandError> {
         let place = context.repository_place(Some(&self.location))?;
         let mut opened = context.open(place, LockKind::Exclusive, &[])?;
-        let chunks = context.load_chunks(&opened)?;
+        let chunks = context.load_chunks_to_read(&opened)?;
         for text in &self.ids {
             let known = ChunkId::from_hex(text).map(|id| chunks.get(&id));
             let what = match known {

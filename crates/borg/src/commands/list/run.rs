@@ -163,7 +163,7 @@ fn list_items(
         &TimeZone::system(),
     )?;
     let chunks = match format.needs_chunk_index() {
-        true => Some(context.load_chunks(opened)?),
+        true => Some(context.load_chunks_to_read(opened)?),
         false => None,
     };
     let threads = context.threads();
