@@ -19,6 +19,9 @@ const MANIFESTS: [&str; 3] = [
     "sh:**/.borgmatic/bootstrap/manifest.json",
 ];
 
+/// Where configuration files usually are: they come with the first look.
+const CONFIGURATIONS: [&str; 3] = ["pp:etc/borgmatic", "pp:etc/borgmatic.d", "pp:etc/fastness"];
+
 /// Files that tell what a copy of MariaDB's data files is.
 const CHECKPOINTS: [&str; 2] = ["xtrabackup_checkpoints", "mariadb_backup_checkpoints"];
 
@@ -85,6 +88,7 @@ impl Contents {
         ];
         words.extend(MANIFESTS);
         words.extend(software::PATTERNS);
+        words.extend(CONFIGURATIONS);
         contents.extract(vault, &what, &words)?;
         contents.software = Software::read(&contents.top);
         for copy in &mut contents.copies {
@@ -94,11 +98,11 @@ impl Contents {
             copy.is_prepared = about.is_some_and(|text| text.contains("full-prepared"));
         }
         contents.configuration = contents.manifest();
-        if !contents.configuration.is_empty() {
-            let files = contents.configuration.iter();
-            let patterns: Vec<String> = files
-                .map(|path| format!("pf:{}", path.trim_start_matches('/')))
-                .collect();
+        let relative = |path: &String| path.trim_start_matches('/').to_owned();
+        let missing = contents.configuration.iter().map(relative);
+        let missing = missing.filter(|path| !contents.top.join(path).exists());
+        let patterns: Vec<String> = missing.map(|path| format!("pf:{path}")).collect();
+        if !patterns.is_empty() {
             let mut words = vec!["extract", "--numeric-ids", &address];
             words.extend(patterns.iter().map(String::as_str));
             contents.extract(vault, &what, &words)?;

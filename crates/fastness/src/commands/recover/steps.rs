@@ -199,7 +199,8 @@ impl Steps<'_> {
             excludes.extend(KNOWN_TO_APT);
         }
         excludes.extend(state.exclude.iter().map(String::as_str));
-        let mut words = vec!["extract", "--numeric-ids"];
+        // Parents that the archive does not have, such as /usr of /usr/local, are for all.
+        let mut words = vec!["extract", "--numeric-ids", "--umask", "0022"];
         words.extend(excludes.iter().flat_map(|pattern| ["--exclude", pattern]));
         words.push(&address);
         // Before the first attempt nothing is as young as this.

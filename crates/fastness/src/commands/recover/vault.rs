@@ -99,7 +99,7 @@ impl Vault {
         set("BORG_EXIT_CODES", "modern".into());
         set("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes".into());
         set("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes".into());
-        if let Some(command) = ssh(access)? {
+        if let Some(command) = ssh(access, home)? {
             set("BORG_RSH", command.into());
         }
         if let Some(path) = &access.remote_path {
@@ -261,7 +261,11 @@ pub fn whole_seconds(time: &str) -> String {
 }
 
 /// The command that reaches the other machine, if one is asked for.
-fn ssh(access: &Access) -> Result<Option<String>, RecoverError> {
+///
+/// A bare machine knows no other one, and without a terminal ssh cannot ask about it. What comes from
+/// there proves itself by the repository's key, so the first answer is taken and remembered for
+/// `--continue`.
+fn ssh(access: &Access, home: &Path) -> Result<Option<String>, RecoverError> {
     if let Some(command) = &access.ssh_command {
         return Ok(Some(command.clone()));
     }
@@ -270,14 +274,26 @@ fn ssh(access: &Access) -> Result<Option<String>, RecoverError> {
     };
     let key = absolute(key);
     File::open(&key).map_err(RecoverError::system("reading the key for ssh", &key))?;
-    let key = key.to_string_lossy();
-    let quoted = shlex::try_quote(&key)
-        .map_err(|error| RecoverError::Usage(format!("--ssh-key: {error}")))?;
-    let ask = match io::stdin().is_terminal() {
-        true => "",
-        false => " -o BatchMode=yes",
-    };
-    Ok(Some(format!("ssh -i {quoted} -o IdentitiesOnly=yes{ask}")))
+    let mut words = vec!["ssh".to_owned(), "-i".to_owned()];
+    words.push(key.to_string_lossy().into_owned());
+    words.extend(["-o".to_owned(), "IdentitiesOnly=yes".to_owned()]);
+    if !io::stdin().is_terminal() {
+        let known = home.join("known_hosts");
+        for option in [
+            "BatchMode=yes".to_owned(),
+            "StrictHostKeyChecking=accept-new".to_owned(),
+            format!(
+                "UserKnownHostsFile=\"{}\" ~/.ssh/known_hosts",
+                known.display()
+            ),
+        ] {
+            words.extend(["-o".to_owned(), option]);
+        }
+    }
+    let words = words.iter().map(String::as_str);
+    let command = shlex::try_join(words);
+    let command = command.map_err(|error| RecoverError::Usage(format!("--ssh-key: {error}")))?;
+    Ok(Some(command))
 }
 
 /// The passphrase: from its file, from the environment as Borg has it, or from the person.
