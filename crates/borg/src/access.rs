@@ -281,6 +281,10 @@ impl Context<'_> {
             early_chunks,
         };
         self.follow_location(&opened);
+        if let Some(notes) = &self.notes {
+            let mode = opened.key_type().argument().to_owned();
+            notes.note(|facts| facts.encryption = Some(mode));
+        }
         Ok(opened)
     }
 

@@ -14,6 +14,8 @@ use fastness_format::id::RepositoryId;
 pub struct Facts {
     /// The repository that was opened.
     pub repository: Option<RepositoryId>,
+    /// Its encryption mode, by the name that `init --encryption` has for it.
+    pub encryption: Option<String>,
     /// The archive that was made.
     pub archive: Option<MadeArchive>,
     /// Archives that were kept, and that were removed, by rules.

@@ -19,6 +19,7 @@ pub mod patterns;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod timers;
 
 use std::ffi::OsString;
 

@@ -7,6 +7,7 @@ use super::tree::Node;
 use crate::checks::Frequency;
 use crate::hooks::monitoring;
 use crate::output::log_file::Form;
+use crate::timers;
 
 /// Encryption modes of Borg 1.4.
 pub const ENCRYPTION_MODES: [&str; 7] = [
@@ -39,6 +40,7 @@ pub fn examine(root: &Node) -> Vec<ConfigError> {
     }
     examine_options(root, &mut errors);
     monitoring::examine(root, &mut errors);
+    timers::examine(root, &mut errors);
     if let Some(node) = root.get("log_file_format")
         && let Err(error) = Form::read(node.as_text())
     {

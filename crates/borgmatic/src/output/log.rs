@@ -122,6 +122,20 @@ impl<'a> Entry<'a> {
 pub trait Sink: Send {
     /// Takes a record. It is called while the log is held, and must neither wait nor log.
     fn take(&mut self, entry: &Entry<'_>);
+
+    /// Takes what became of something, for those that keep fields. Lines tell it already.
+    fn take_fact(&mut self, _fact: &Fact<'_>) {}
+}
+
+/// What became of something, in fields for programs.
+#[derive(Debug, Clone, Copy)]
+pub struct Fact<'a> {
+    /// How much it matters.
+    pub level: Level,
+    /// It in words.
+    pub text: &'a str,
+    /// Names of fields, and their values.
+    pub fields: &'a [(&'static str, String)],
 }
 
 /// How the log looks.
@@ -243,6 +257,15 @@ impl Log {
         let mut inner = self.inner();
         let prefix = inner.prefix();
         inner.pass_on(&Entry::own(level, &prefix, text));
+    }
+
+    /// Gives a fact to what keeps fields.
+    pub fn fact(&self, fact: &Fact<'_>) {
+        for attached in &mut self.inner().sinks {
+            if attached.verbosity >= fact.level.verbosity() {
+                attached.sink.take_fact(fact);
+            }
+        }
     }
 
     /// Writes a line of a command's output, without the prefix.

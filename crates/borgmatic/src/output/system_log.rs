@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 
-use super::log::{Entry, Level, Sink};
+use super::log::{Entry, Fact, Level, Sink};
 
 /// Where journald listens.
 const JOURNAL: &str = "/run/systemd/journal/socket";
@@ -94,7 +94,18 @@ fn severity(level: Level) -> u8 {
     }
 }
 
+/// What journald gets of a line: whom it is about, and Borg's name of the message, beside the text.
 fn journal_entry(entry: &Entry<'_>) -> Vec<u8> {
+    let about = entry.prefix.strip_suffix(": ").unwrap_or(entry.prefix);
+    let mut fields = Vec::new();
+    if !about.is_empty() {
+        fields.push(("FASTNESS_ABOUT", about));
+    }
+    fields.extend(entry.msgid.map(|msgid| ("BORG_MSGID", msgid)));
+    journal_message(entry.text, entry.level, &fields)
+}
+
+fn journal_message(text: &str, level: Level, more: &[(&str, &str)]) -> Vec<u8> {
     let mut message = Vec::new();
     let mut field = |name: &str, value: &str| {
         message.extend_from_slice(name.as_bytes());
@@ -111,10 +122,13 @@ fn journal_entry(entry: &Entry<'_>) -> Vec<u8> {
         message.extend_from_slice(value.as_bytes());
         message.push(b'\n');
     };
-    field("MESSAGE", cut(entry.text));
-    field("PRIORITY", &severity(entry.level).to_string());
+    field("MESSAGE", cut(text));
+    field("PRIORITY", &severity(level).to_string());
     field("SYSLOG_IDENTIFIER", "borgmatic");
     field("SYSLOG_PID", &std::process::id().to_string());
+    for (name, value) in more {
+        field(name, cut(value));
+    }
     message
 }
 
@@ -143,6 +157,16 @@ impl Sink for SystemLog {
             Self::Stream(stream) => stream.write(&syslog_line(entry)),
         };
     }
+
+    fn take_fact(&mut self, fact: &Fact<'_>) {
+        if let Self::Journal { socket, path } = self {
+            let fields = fact.fields.iter();
+            let fields: Vec<(&str, &str)> = fields
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            let _ = socket.send_to(&journal_message(fact.text, fact.level, &fields), path);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -170,11 +194,42 @@ mod tests {
     fn the_journal_gets_fields() {
         let pid = std::process::id();
         let told = received(SystemLog::journal, "one");
-        let expected =
-            format!("MESSAGE=one\nPRIORITY=5\nSYSLOG_IDENTIFIER=borgmatic\nSYSLOG_PID={pid}\n");
+        let expected = format!(
+            "MESSAGE=one\nPRIORITY=5\nSYSLOG_IDENTIFIER=borgmatic\nSYSLOG_PID={pid}\nFASTNESS_ABOUT=nas\n"
+        );
         assert_eq!(String::from_utf8(told).unwrap(), expected);
         let told = received(SystemLog::journal, "one\ntwo");
         assert!(told.starts_with(b"MESSAGE\n\x07\0\0\0\0\0\0\0one\ntwo\nPRIORITY=5\n"));
+    }
+
+    #[test]
+    fn the_journal_gets_facts_with_their_fields_and_syslog_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let daemon = UnixDatagram::bind(&path).unwrap();
+        daemon.set_nonblocking(true).unwrap();
+        let fields = [("FASTNESS_ACTION", "create".to_owned())];
+        let fact = Fact {
+            level: Level::Info,
+            text: "create: done",
+            fields: &fields,
+        };
+        let told = |open: fn(&Path) -> Option<SystemLog>| {
+            let (log, _, _) = log(-2);
+            let _attachment = log.attach(1, Box::new(open(&path).unwrap()));
+            log.fact(&fact);
+            let mut bytes = vec![0; 1 << 16];
+            let count = daemon.recv(&mut bytes).unwrap_or(0);
+            bytes.truncate(count);
+            String::from_utf8(bytes).unwrap()
+        };
+        let journal = told(SystemLog::journal);
+        assert!(
+            journal.starts_with("MESSAGE=create: done\nPRIORITY=6\n"),
+            "{journal}"
+        );
+        assert!(journal.ends_with("\nFASTNESS_ACTION=create\n"), "{journal}");
+        assert_eq!(told(SystemLog::syslog), "");
     }
 
     #[test]

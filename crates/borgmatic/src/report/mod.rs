@@ -4,9 +4,15 @@
 //! repositories. Mail prints it, [`record`] keeps it between runs, [`history`] lists the last ones,
 //! and what monitoring reads is made of those. Nothing here can fail a backup.
 
+pub mod digest;
 pub mod error;
+pub mod files;
 pub mod history;
+pub mod metrics;
+pub mod present;
 pub mod record;
+pub mod standing;
+pub mod table;
 pub mod time;
 
 use std::collections::BTreeMap;
@@ -33,12 +39,16 @@ pub struct RepositoryReport {
     pub path: String,
     /// Its id, if it was reached.
     pub id: Option<String>,
+    /// Its encryption mode, if it was opened.
+    pub encryption: Option<String>,
     /// When the work on it began.
     pub begin: Time,
     /// When the work on it was over.
     pub end: Time,
     /// How often it was tried.
     pub tries: u32,
+    /// How many scheduled runs before it did not happen in time.
+    pub missed: u64,
     /// The actions, in order.
     pub actions: Vec<ActionReport>,
     /// How often there was a warning of each kind.
@@ -140,7 +150,9 @@ pub struct Failure {
     pub kind: String,
     /// The exit code of the command that failed, if one did.
     pub exit_code: Option<u8>,
-    /// What was said about it, a line each.
+    /// What happened, in a line.
+    pub summary: String,
+    /// All that was said about it, a line each.
     pub text: String,
 }
 
@@ -164,6 +176,7 @@ impl Report {
         let same = |known: &&RepositoryReport| known.path == repository.path;
         if let Some(earlier) = self.repositories.iter().find(same) {
             repository.begin = earlier.begin;
+            repository.missed = repository.missed.max(earlier.missed);
             repository.tries = repository.tries.max(earlier.tries.saturating_add(1));
         }
         self.repositories
@@ -186,6 +199,13 @@ impl fmt::Display for Report {
                     Outcome::NotDone => "not done",
                 };
                 writeln!(f, "    {:<11} {outcome}", action.action)?;
+            }
+            if repository.missed > 0 {
+                let missed = repository.missed;
+                writeln!(
+                    f,
+                    "    scheduled runs that did not happen in time before: {missed}"
+                )?;
             }
             let error = repository.error.iter();
             for line in error.flat_map(|error| error.text.lines()) {

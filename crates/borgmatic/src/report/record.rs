@@ -67,6 +67,8 @@ pub struct RepositoryName {
     pub label: Option<String>,
     /// Its id, once it was reached.
     pub id: Option<String>,
+    /// Its encryption mode, once it was opened.
+    pub encryption: Option<String>,
 }
 
 /// A run at work.
@@ -134,6 +136,9 @@ impl Record {
         self.running = None;
         if report.id.is_some() {
             self.repository.id.clone_from(&report.id);
+        }
+        if report.encryption.is_some() {
+            self.repository.encryption.clone_from(&report.encryption);
         }
         for action in &report.actions {
             let known = self.actions.entry(action.action.clone()).or_default();
@@ -252,7 +257,7 @@ impl Place {
             repository: RepositoryName {
                 path: repository.path.clone(),
                 label: repository.label.clone(),
-                id: None,
+                ..RepositoryName::default()
             },
         }
     }
@@ -320,9 +325,10 @@ impl Place {
         record.schema = SCHEMA;
         record.host = host();
         record.configuration.clone_from(&self.configuration);
-        let id = record.repository.id.take();
+        let known = std::mem::take(&mut record.repository);
         record.repository = RepositoryName {
-            id,
+            id: known.id,
+            encryption: known.encryption,
             ..self.repository.clone()
         };
         change(&mut record);

@@ -6,14 +6,22 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::tz::TimeZone;
+
 use crate::config::{Configuration, Repository};
 use crate::hooks::dump::notes::DumpNotes;
-use crate::output::log::Level;
+use crate::output::log::{Fact, Level};
 use crate::plan::{RepositoryPlan, Step};
+use crate::report::files;
+use crate::report::present::Present;
 use crate::report::record::{Place, RecordError, Running};
+use crate::report::standing::MAX_AGE;
 use crate::report::{
     ActionReport, ArchiveReport, Failure, Outcome, Pruned, RepositoryReport, Time,
 };
+
+use crate::timers::Schedule;
+use crate::timers::install::is_installed;
 
 use super::Run;
 use super::outcome::RunError;
@@ -47,7 +55,7 @@ pub struct Account {
 
 impl Account {
     /// The work on a repository begins.
-    pub fn begin(runner: &Runner<'_>, repository: &Repository) -> Self {
+    pub fn begin(runner: &Runner<'_>, repository: &Repository, missed: u64) -> Self {
         // What earlier work found out is another's.
         drop(runner.take_facts());
         let begun = Begun::now(runner);
@@ -57,6 +65,7 @@ impl Account {
                 path: repository.path.clone(),
                 begin: begun.time,
                 tries: 1,
+                missed,
                 ..RepositoryReport::default()
             },
             begun,
@@ -79,6 +88,7 @@ impl Account {
             .repository
             .map(|id| id.to_string())
             .or(report.id.take());
+        report.encryption = facts.encryption.or(report.encryption.take());
         for (kind, count) in facts.warnings {
             *report.warnings.entry(kind).or_default() += count;
         }
@@ -141,12 +151,15 @@ fn not_done(action: &str) -> ActionReport {
 }
 
 fn failure(error: &RunError) -> Failure {
+    let said = error.output().last().cloned();
+    let own = || error.to_string().lines().last().map(str::to_owned);
     Failure {
         kind: error.kind().to_owned(),
         exit_code: match error {
             RunError::Command { code, .. } | RunError::Signal { code } => Some(*code),
             _ => None,
         },
+        summary: said.or_else(own).unwrap_or_default(),
         text: error.lines().join("\n"),
     }
 }
@@ -161,8 +174,19 @@ impl Run<'_> {
         self.is_watched() && !self.line.dry_run
     }
 
-    /// Remembers that the work on a repository begins.
-    pub(super) fn remember_begin(&self, configuration: &Configuration, plan: &RepositoryPlan) {
+    /// Remembers that the work on a repository begins. Returns how many scheduled runs did not
+    /// happen in time before it.
+    pub(super) fn remember_begin(
+        &self,
+        configuration: &Configuration,
+        plan: &RepositoryPlan,
+    ) -> u64 {
+        let missed = self.missed(configuration, &plan.repository);
+        if missed > 0 {
+            let text =
+                format!("Scheduled runs that did not happen in time before this one: {missed}");
+            self.log.record(Level::Info, &text);
+        }
         let actions = plan.steps.iter().map(|step| step.action.to_owned());
         let running = Running {
             begin: (self.runner.world.now)().into(),
@@ -172,6 +196,26 @@ impl Run<'_> {
         self.remembering(configuration, &plan.repository, |place| {
             place.begin(running)
         });
+        missed
+    }
+
+    fn missed(&self, configuration: &Configuration, repository: &Repository) -> u64 {
+        let variable = |name: &str| self.runner.world.variable(name);
+        let schedule = Schedule::of(configuration);
+        let scheduled = schedule.configured || is_installed(&configuration.path, &variable);
+        if !scheduled || !self.is_remembered() {
+            return 0;
+        }
+        let place = Place::of(configuration, repository, &variable);
+        // One that cannot be read is told when it is written.
+        let record = place.read().ok().flatten().unwrap_or_default();
+        let (now, zone) = ((self.runner.world.now)().into(), TimeZone::system());
+        let actions = self.actions();
+        let jobs = schedule.jobs.iter();
+        let own = jobs.filter(|job| actions.contains(&job.name));
+        own.map(|job| schedule.missed(job, &record, now, &zone))
+            .max()
+            .unwrap_or(0)
     }
 
     /// Remembers what became of a repository, if it was worked on.
@@ -180,6 +224,40 @@ impl Run<'_> {
         let mut reports = account.repositories.iter();
         if let Some(report) = reports.find(|report| report.path == repository.path) {
             self.remembering(configuration, repository, |place| place.finish(report));
+        }
+    }
+
+    /// Tells programs that read the journal what became of each action.
+    pub(super) fn tell_journal(&self, configuration: &Configuration, report: &RepositoryReport) {
+        for action in &report.actions {
+            let (outcome, level) = match action.outcome {
+                Outcome::Done => ("done", Level::Info),
+                Outcome::Failed => ("failed", Level::Error),
+                Outcome::NotDone => ("not done", Level::Info),
+            };
+            let seconds = action.milliseconds as f64 / 1000.0;
+            let mut fields = vec![
+                (
+                    "FASTNESS_CONFIGURATION",
+                    configuration.path.display().to_string(),
+                ),
+                ("FASTNESS_REPOSITORY", report.name.clone()),
+                ("FASTNESS_ACTION", action.action.clone()),
+                ("FASTNESS_OUTCOME", outcome.to_owned()),
+                ("FASTNESS_SECONDS", seconds.to_string()),
+            ];
+            let archive = action.archive.as_ref();
+            fields.extend(archive.map(|archive| ("FASTNESS_ARCHIVE", archive.name.clone())));
+            if let Some(error) = report.error.as_ref().filter(|_| outcome == "failed") {
+                fields.push(("FASTNESS_ERROR", error.kind.clone()));
+                let code = error.exit_code;
+                fields.extend(code.map(|code| ("FASTNESS_EXIT_CODE", code.to_string())));
+            }
+            self.log.fact(&Fact {
+                level,
+                text: &format!("{}: {} {outcome}", report.name, action.action),
+                fields: &fields,
+            });
         }
     }
 
@@ -208,6 +286,20 @@ impl Run<'_> {
                 ..RepositoryReport::default()
             });
             self.remember(configuration, repository);
+        }
+    }
+
+    /// Writes the files that the configuration wants for those who watch.
+    pub(super) fn tell_watchers(&self, configuration: &Configuration) {
+        if !self.is_remembered() || !files::are_wanted(configuration) {
+            return;
+        }
+        let variable = |name: &str| self.runner.world.variable(name);
+        let now = (self.runner.world.now)();
+        let one = std::slice::from_ref(configuration);
+        let present = Present::of(one, None, MAX_AGE, now, &variable);
+        for error in files::write(configuration, &present.standings, present.now, &variable) {
+            self.log.record(Level::Warning, &format!("{error}"));
         }
     }
 

@@ -117,6 +117,7 @@ impl Run<'_> {
         if let Err(error) = &result {
             self.note_unreached(configuration, error);
         }
+        self.tell_watchers(configuration);
         tell(Watched::Log);
         tell(match result {
             Ok(()) | Err(RunError::SoftFailure) => Watched::Finish,
@@ -281,8 +282,8 @@ impl Run<'_> {
         if plan.steps.iter().any(|step| !step.title_is_answer) {
             report.repository(plan.repository.name(), &plan.repository.path);
         }
-        self.remember_begin(configuration, plan);
-        let mut account = Account::begin(&self.runner, &plan.repository);
+        let missed = self.remember_begin(configuration, plan);
+        let mut account = Account::begin(&self.runner, &plan.repository, missed);
         let (world, log, actions) = (self.runner.world, self.log.clone(), self.actions());
         let repository = &plan.repository;
         let paths = configuration.repositories.iter();
@@ -309,6 +310,7 @@ impl Run<'_> {
         let outcome = hooks.around(Scope::Repository, &actions, || steps.run(plan));
         self.runner.kept.close_all();
         let report = account.end(plan, outcome.as_ref().err());
+        self.tell_journal(configuration, &report);
         self.account.borrow_mut().note(report);
         outcome?;
         self.results.append(&mut results);

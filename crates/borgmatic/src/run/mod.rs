@@ -5,6 +5,7 @@
 mod account;
 mod bootstrap;
 pub mod borg;
+pub mod digest;
 pub mod direct;
 mod estimate;
 mod external;
@@ -38,8 +39,9 @@ use crate::actions;
 use crate::command_line::actions::{Action, Bootstrap, ConfigShow};
 use crate::command_line::{self, CommandLine, Parsed};
 use crate::config::error::ConfigErrors;
+use crate::config::found::Found;
 use crate::config::tree::{Entry, Node, Position};
-use crate::config::{Configuration, LoadContext, load, paths};
+use crate::config::{Configuration, LoadContext, load};
 use crate::hooks::command::Side;
 use crate::output::log::{Level, Log, Record};
 use crate::plan::call::{Environment, Passphrase};
@@ -182,11 +184,6 @@ struct Loaded {
 impl Loaded {
     fn load(line: &CommandLine, world: &World) -> Self {
         let variable = |name: &str| world.variable(name);
-        let defaults = paths::default_paths(&variable);
-        let looked_at = match line.config_paths.is_empty() {
-            true => defaults.clone(),
-            false => line.config_paths.clone(),
-        };
         let validating = line
             .actions
             .iter()
@@ -196,22 +193,20 @@ impl Loaded {
             interpolate_environment: line.interpolate_environment && !validating,
             overrides: &line.overrides,
         };
-        let mut loaded = Self {
-            configurations: Vec::new(),
-            errors: Vec::new(),
-            looked_at,
-        };
         if let Some(flags) = bootstrap::asked(line) {
+            let mut loaded = Self::of(Found::default());
             loaded.add_bootstrap(flags, context);
             return loaded;
         }
-        for path in paths::collect(&loaded.looked_at, &defaults) {
-            match Configuration::load(&path, context) {
-                Ok(configuration) => loaded.configurations.push(configuration),
-                Err(errors) => loaded.errors.push((path, errors)),
-            }
+        Self::of(Found::read(&line.config_paths, context))
+    }
+
+    fn of(found: Found) -> Self {
+        Self {
+            configurations: found.configurations,
+            errors: found.errors,
+            looked_at: found.looked_at,
         }
-        loaded
     }
 
     /// A configuration for a machine that has none: a repository, and what flags say.

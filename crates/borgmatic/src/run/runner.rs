@@ -106,6 +106,7 @@ impl<'a> Runner<'a> {
     fn keep_facts(&self, new: Facts) {
         let mut facts = self.facts.borrow_mut();
         facts.repository = new.repository.or(facts.repository);
+        facts.encryption = new.encryption.or(facts.encryption.take());
         facts.archive = new.archive.or(facts.archive.take());
         facts.pruned = new.pruned.or(facts.pruned);
         for (kind, count) in new.warnings {

@@ -3,12 +3,15 @@
 //! `fastness WORD ...` looks here first; what is not in [`COMMANDS`] is an action on the
 //! repositories of configuration files. A command parses its own words and tells its own errors.
 
+mod digest;
 mod doctor;
 mod key_confirm;
 mod manual;
 mod passphrase;
 mod recover;
 mod selfcheck;
+mod status;
+mod timer;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -27,6 +30,21 @@ pub struct Command {
 
 /// All commands, in the order of the help.
 pub static COMMANDS: &[Command] = &[
+    Command {
+        words: &["status"],
+        summary: "Show how each repository stands, with an exit code for monitoring",
+        run: status::run,
+    },
+    Command {
+        words: &["digest"],
+        summary: "Mail a summary of the last day or week",
+        run: digest::run,
+    },
+    Command {
+        words: &["timer"],
+        summary: "Let systemd run configurations by themselves: install, list, remove",
+        run: timer::run,
+    },
     Command {
         words: &["doctor"],
         summary: "Examine the backups of this machine, and say what to do",

@@ -153,3 +153,97 @@ fn a_hook_before_all_repositories_that_fails_is_remembered_for_each() {
     let mode = fs::metadata(file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
+
+#[test]
+fn status_tells_people_programs_and_monitoring_how_repositories_stand() {
+    let place = place();
+    let config = place.sandbox.path("config.yaml");
+    let status = |more: &[&str]| {
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_fastness"));
+        let run = place.sandbox.run_of(program).args(["status", "--config"]);
+        run.arg(&config).args(more).go()
+    };
+    let told = status(&[]).exits(2).out();
+    assert!(told.contains("no archive was made yet"), "{told}");
+    let _ = place.fastness(&["create", "check"]).ok();
+    // Nobody has a copy of the key.
+    let told = status(&[]).exits(1).out();
+    for part in [
+        "REPOSITORY",
+        "local",
+        "warning",
+        "seconds ago",
+        "key confirm",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let told = status(&["--json"]).exits(1).out();
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let standing = &told["repositories"][0];
+    assert_eq!(standing["health"], "warning");
+    assert_eq!(standing["findings"][0]["kind"], "key");
+    assert_eq!(standing["repository"]["encryption"], "repokey-blake2");
+    assert!(standing["checks"]["archives"]["last"].is_string());
+    assert_eq!(standing["archive"], record(&place)["archive"]);
+    let said = status(&["--repository", "nobody"]).exits(3).err();
+    assert!(said.contains("\"nobody\" not found"), "{said}");
+    fs::write(&config, "repositories: [{path: /a}]\nwrong: 1\n").unwrap();
+    let said = status(&[]).exits(3).err();
+    assert!(said.contains("wrong"), "{said}");
+}
+
+#[test]
+fn checks_by_borgmatic_count_in_the_status_too() {
+    let place = place();
+    let _ = place.fastness(&["create"]).ok();
+    let _ = place.borgmatic(&["check"]).ok();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_fastness"));
+    let run = place
+        .sandbox
+        .run_of(program)
+        .args(["status", "--json", "--config"]);
+    let told = run
+        .arg(place.sandbox.path("config.yaml"))
+        .go()
+        .exits(1)
+        .out();
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let checks = &told["repositories"][0]["checks"];
+    for name in ["repository", "archives"] {
+        assert!(checks[name]["last"].is_string(), "{checks}");
+    }
+}
+
+#[test]
+fn each_run_writes_the_files_for_those_who_watch() {
+    let place = place();
+    let top = place.sandbox.root().to_str().unwrap().to_owned();
+    let collector = place.sandbox.directory("collector");
+    let text = format!("metrics: {top}/collector\nstatus_file: {top}/status.json\n");
+    fs::write(place.sandbox.path("config.yaml.fastness"), text).unwrap();
+    let _ = place.fastness(&["create"]).ok();
+    let file = collector.join("fastness-config.prom");
+    let metrics = fs::read_to_string(&file).unwrap();
+    for part in [
+        "fastness_last_run_success{",
+        "fastness_database_failed{",
+        "database=\"sqlite_databases/localhost/shop\"} 0\n",
+        "# TYPE fastness_archive_deduplicated_bytes gauge\n",
+    ] {
+        assert!(metrics.contains(part), "{part}: {metrics}");
+    }
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o644);
+    let status = place.sandbox.path("status.json");
+    let status: Value = serde_json::from_slice(&fs::read(status).unwrap()).unwrap();
+    assert_eq!(
+        status["repositories"][0]["archive"],
+        record(&place)["archive"]
+    );
+    fs::remove_dir_all(&collector).unwrap();
+    fs::write(&collector, "").unwrap();
+    let text = format!("metrics: {top}/collector/metrics.prom\n");
+    fs::write(place.sandbox.path("config.yaml.fastness"), text).unwrap();
+    let said = place.fastness(&["create"]).ok().err();
+    assert!(said.contains("collector/metrics.prom"), "{said}");
+}

@@ -26,6 +26,7 @@ mod borgmatic_remote;
 mod borgmatic_scenarios;
 mod borgmatic_snapshots;
 mod borgmatic_status;
+mod borgmatic_timers;
 mod borgs_cache;
 mod commands;
 mod crash;

@@ -145,22 +145,24 @@ impl Service for Mail {
         let limit = options.get("logs_size_limit").and_then(Node::as_integer);
         let send_logs = options.get("send_logs").and_then(Node::as_boolean);
         let limit = limit.unwrap_or(LOG_BYTES);
-        let to = options.get("to").map(Node::elements).unwrap_or_default();
-        Box::new(Messages {
-            from: text(options, "from"),
-            to: to
-                .iter()
-                .filter_map(Node::as_text)
-                .map(str::to_owned)
-                .collect(),
-            subjects: ["finish", "fail"].map(|state| text(options.get(state)?, "subject")),
-            states: States::read(options, &["fail"]),
-            way: way(options),
-            tail: send_logs
-                .unwrap_or(true)
-                .then(|| Tail::begin(context.log, context.verbosity, limit)),
-        })
+        let tail = send_logs
+            .unwrap_or(true)
+            .then(|| Tail::begin(context.log, context.verbosity, limit));
+        Box::new(Messages::new(options, tail))
     }
+}
+
+/// Sends a message of our own, by the options of a configuration.
+///
+/// # Errors
+/// When it cannot be sent.
+pub(super) fn post(
+    options: &Node,
+    context: &Context<'_>,
+    [subject, body]: [String; 2],
+) -> Result<(), PingError> {
+    let messages = Messages::new(options, None);
+    messages.send(messages.compose(subject, body)?, context)
 }
 
 fn way(options: &Node) -> Way {
@@ -206,6 +208,19 @@ fn refused(error: impl std::fmt::Display) -> PingError {
 }
 
 impl Messages {
+    fn new(options: &Node, tail: Option<Tail>) -> Self {
+        let to = options.get("to").map(Node::elements).unwrap_or_default();
+        let to = to.iter().filter_map(Node::as_text);
+        Self {
+            from: text(options, "from"),
+            to: to.map(str::to_owned).collect(),
+            subjects: ["finish", "fail"].map(|state| text(options.get(state)?, "subject")),
+            states: States::read(options, &["fail"]),
+            way: way(options),
+            tail,
+        }
+    }
+
     fn message(&self, state: State, context: &Context<'_>) -> Result<Message, PingError> {
         let host = hostname();
         let (outcome, [finish, fail]) = match state {
@@ -219,17 +234,6 @@ impl Messages {
             .unwrap_or_default()
             .to_string_lossy();
         let usual = || format!("Backup {outcome} on {host} ({file})");
-        let from = self.from.as_deref().unwrap_or("root");
-        let sender = HeaderName::new_from_ascii_str("Auto-Submitted");
-        let mut builder = Message::builder()
-            .from(mailbox(from).map_err(refused)?)
-            .subject(subject.clone().unwrap_or_else(usual))
-            .raw_header(HeaderValue::new(sender, "auto-generated".to_owned()))
-            .message_id(None)
-            .header(ContentType::TEXT_PLAIN);
-        for address in &self.to {
-            builder = builder.to(mailbox(address).map_err(refused)?);
-        }
         let mut body = format!(
             "The backup on {host} {outcome}.\nConfiguration: {}\n\n",
             context.path.display()
@@ -239,7 +243,29 @@ impl Messages {
             body.push_str("\nThe log:\n\n");
             body.push_str(&tail.text());
         }
+        self.compose(subject.clone().unwrap_or_else(usual), body)
+    }
+
+    fn compose(&self, subject: String, body: String) -> Result<Message, PingError> {
+        let from = self.from.as_deref().unwrap_or("root");
+        let sender = HeaderName::new_from_ascii_str("Auto-Submitted");
+        let mut builder = Message::builder()
+            .from(mailbox(from).map_err(refused)?)
+            .subject(subject)
+            .raw_header(HeaderValue::new(sender, "auto-generated".to_owned()))
+            .message_id(None)
+            .header(ContentType::TEXT_PLAIN);
+        for address in &self.to {
+            builder = builder.to(mailbox(address).map_err(refused)?);
+        }
         builder.body(body).map_err(refused)
+    }
+
+    fn send(&self, message: Message, context: &Context<'_>) -> Result<(), PingError> {
+        match &self.way {
+            Way::Program(command) => hand_over(command, &message, context),
+            Way::Server(server) => server.send(message, context),
+        }
     }
 }
 
@@ -253,10 +279,7 @@ impl Monitor for Messages {
         if context.dry_run {
             return Ok(());
         }
-        match &self.way {
-            Way::Program(command) => hand_over(command, &message, context),
-            Way::Server(server) => server.send(message, context),
-        }
+        self.send(message, context)
     }
 }
 

@@ -222,6 +222,17 @@ pub fn examine(root: &Node, errors: &mut Vec<ConfigError>) {
     }
 }
 
+/// Sends a message of our own to those whom the mail options of a configuration name.
+///
+/// # Errors
+/// A text for people: why it was not sent.
+pub fn post(root: &Node, context: &Context<'_>, message: [String; 2]) -> Result<(), String> {
+    let Some(options) = mail::Mail.options(root) else {
+        return Err("there is no \"fastness: mail:\" in it".to_owned());
+    };
+    mail::post(options, context, message).map_err(|error| error.to_string())
+}
+
 /// The services that one configuration file names, at work.
 pub struct Monitors<'a> {
     context: Context<'a>,
