@@ -183,7 +183,8 @@ fn a_damaged_cache_or_one_that_cannot_be_written_does_no_harm() {
     let world = World::new();
     world.ours(&["create", "repository::one", "source"]);
     let cache = world.cache();
-    let damage: [(&str, fn(&PathBuf)); 4] = [
+    type Damage = fn(&PathBuf);
+    let damage: [(&str, Damage); 4] = [
         ("chunks", |path| fs::write(path, "BORG_IDX").unwrap()),
         ("chunks", |path| fs::remove_file(path).unwrap()),
         ("config", |path| fs::write(path, "").unwrap()),
