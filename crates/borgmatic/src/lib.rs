@@ -6,6 +6,7 @@
 
 pub mod actions;
 mod bootstrap;
+mod browse;
 pub mod checks;
 pub mod command_line;
 pub mod config;

@@ -3,6 +3,7 @@
 use clap::ArgMatches;
 use fastness_borg::environment::Secret;
 
+pub use super::configs::{Bootstrap, ConfigGenerate, ConfigShow};
 use super::matches::Matches;
 pub use super::mount::Mount;
 pub use super::transfer::Transfer;
@@ -57,6 +58,8 @@ pub enum Action {
     },
     /// Remove locks.
     BreakLock,
+    /// Look around on a terminal.
+    Browse,
     /// Write the key to a safe place.
     KeyExport(KeyExport),
     /// Bring back a key.
@@ -197,41 +200,6 @@ pub struct AnyBorg {
     pub archive: Option<String>,
     /// What Borg gets.
     pub words: Vec<String>,
-}
-
-/// Flags of `config bootstrap`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Bootstrap {
-    /// The repository.
-    pub repository: String,
-    /// The archive.
-    pub archive: String,
-    /// Where to.
-    pub destination: String,
-    /// Leading directories to leave out.
-    pub strip_components: Option<String>,
-}
-
-/// Flags of `config show`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ConfigShow {
-    /// Only this option.
-    pub option: Option<String>,
-    /// As JSON.
-    pub json: bool,
-}
-
-/// Flags of `config generate`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ConfigGenerate {
-    /// An older configuration.
-    pub source: Option<String>,
-    /// Where to.
-    pub destination: Option<String>,
-    /// Replace a file that is there.
-    pub overwrite: bool,
-    /// One file for each option.
-    pub split: bool,
 }
 
 /// Flags of `repo-create`.
@@ -408,6 +376,7 @@ impl Action {
             Self::Mount(_) => "mount",
             Self::Umount { .. } => "umount",
             Self::BreakLock => "break-lock",
+            Self::Browse => "browse",
             Self::KeyExport(_) => "export",
             Self::KeyImport(_) => "import",
             Self::KeyChangePassphrase => "change-passphrase",
@@ -488,8 +457,7 @@ impl Action {
             "repo-info" => Self::RepoInfo {
                 json: read.given("json"),
             },
-            "config show" | "config validate" | "config generate" | "config schema"
-            | "config bootstrap" => Self::read_config(name, read)?,
+            name if name.starts_with("config ") => super::configs::read(name, read)?,
             name => Self::read_rare(name, read)?,
         })
     }
@@ -560,6 +528,7 @@ impl Action {
                 mount_point: read.text("mount-point").unwrap_or_default(),
             },
             "break-lock" => Self::BreakLock,
+            "browse" => Self::Browse,
             "key export" => Self::KeyExport(KeyExport {
                 paper: read.given("paper"),
                 qr_html: read.given("qr-html"),
@@ -574,33 +543,6 @@ impl Action {
                 archive: read.text("archive"),
                 words: Vec::new(),
             }),
-            _ => return None,
-        })
-    }
-
-    /// Reads the flags of the actions on configurations.
-    fn read_config(name: &str, read: &Matches<'_>) -> Option<Self> {
-        Some(match name {
-            "config bootstrap" => Self::ConfigBootstrap(Bootstrap {
-                repository: read.text("repository").unwrap_or_default(),
-                archive: read.text("archive").unwrap_or_else(|| "latest".to_owned()),
-                destination: read.text("destination").unwrap_or_else(|| "/".to_owned()),
-                strip_components: read.text("strip-components"),
-            }),
-            "config validate" => Self::ConfigValidate {
-                show: read.given("show"),
-            },
-            "config show" => Self::ConfigShow(ConfigShow {
-                option: read.text("option"),
-                json: read.given("json"),
-            }),
-            "config generate" => Self::ConfigGenerate(ConfigGenerate {
-                source: read.text("source"),
-                destination: read.text("destination"),
-                overwrite: read.given("overwrite"),
-                split: read.given("split"),
-            }),
-            "config schema" => Self::ConfigSchema,
             _ => return None,
         })
     }

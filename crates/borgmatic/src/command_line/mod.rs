@@ -5,7 +5,8 @@
 //! configuration files.
 
 pub mod actions;
-pub mod flags;
+pub mod configs;
+mod flags;
 mod matches;
 mod mount;
 mod parser;
@@ -20,7 +21,7 @@ use actions::Action;
 use flags::{Flag, GLOBAL};
 use matches::Matches;
 use parser::{command, help};
-use specs::{ACTIONS, ACTIONS_NOT_YET, ActionSpec, DEFAULT_ACTIONS};
+use specs::{ACTIONS, ActionSpec, DEFAULT_ACTIONS};
 
 /// The version of borgmatic whose behaviour this is.
 pub const BORGMATIC_VERSION: &str = "2.1.10";
@@ -155,11 +156,6 @@ fn split_actions(words: &[String]) -> Result<Split, UsageError> {
         match action {
             Some(spec) if split.actions.iter().any(|known| known.name == spec.name) => {}
             Some(spec) => split.actions.push(spec),
-            None if ACTIONS_NOT_YET.contains(&word.as_str()) => {
-                return Err(UsageError(format!(
-                    "the action {word:?} is not supported yet"
-                )));
-            }
             None if !word.starts_with('-') => return Err(unknown_action(word)),
             None => {
                 split.flags.push(word.clone());
@@ -191,13 +187,10 @@ fn sub_action(word: &str, sub: &str) -> Result<&'static ActionSpec, UsageError> 
         let known = ACTIONS
             .iter()
             .filter_map(|spec| spec.name.strip_prefix(&begin));
-        match ACTIONS_NOT_YET.contains(&name.as_str()) {
-            true => UsageError(format!("the action {name:?} is not supported yet")),
-            false => UsageError(format!(
-                "Missing sub-action after {word} action. Expected one of: {}",
-                known.collect::<Vec<_>>().join(", ")
-            )),
-        }
+        UsageError(format!(
+            "Missing sub-action after {word} action. Expected one of: {}",
+            known.collect::<Vec<_>>().join(", ")
+        ))
     })
 }
 

@@ -291,6 +291,12 @@ pub static ACTIONS: &[ActionSpec] = &[
         flags: &[&REPOSITORY],
     },
     ActionSpec {
+        name: "browse",
+        aliases: &[],
+        about: "Look through repositories, archives and files on a terminal",
+        flags: &[],
+    },
+    ActionSpec {
         name: "key export",
         aliases: &[],
         about: "Write the key of a repository to a safe place",
@@ -351,9 +357,6 @@ pub static ACTIONS: &[ActionSpec] = &[
         flags: &[],
     },
 ];
-
-/// Actions of borgmatic that come with later work.
-pub const ACTIONS_NOT_YET: &[&str] = &["browse"];
 
 /// The actions of a call that names none.
 pub const DEFAULT_ACTIONS: [&str; 4] = ["create", "prune", "compact", "check"];

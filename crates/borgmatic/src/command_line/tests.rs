@@ -106,7 +106,6 @@ fn what_cannot_be_understood_is_told() {
 
     Usage: fastness --json
     ");
-    insta::assert_snapshot!(error("browse"), @r#"the action "browse" is not supported yet"#);
     insta::assert_snapshot!(error("config"), @"Missing sub-action after config action. Expected one of: bootstrap, validate, show, generate, schema");
     insta::assert_snapshot!(error("extract"), @"extract needs --archive NAME; --archive latest is the newest one");
     insta::assert_snapshot!(error("create --stats --quick-stats"), @"--stats and --quick-stats do not go together");
@@ -154,6 +153,7 @@ fn help_tells_actions_and_flags() {
       mount            Show archives as a file system
       umount           Take such a file system away
       break-lock       Remove locks that a program left behind
+      browse           Look through repositories, archives and files on a terminal
       key export       Write the key of a repository to a safe place
       key import       Bring back an exported key
       key change-passphrase Change the passphrase of a repository

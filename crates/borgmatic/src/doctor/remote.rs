@@ -192,6 +192,8 @@ pub fn version(patient: &mut Patient<'_>) -> Vec<Said> {
         opened: Opened::ByPerson,
         by_engine: true,
         shown: false,
+        directory: None,
+        at_most: None,
     };
     let answer = match ask(&question, patient.world) {
         Ok(answer) if answer.code == 0 => answer,

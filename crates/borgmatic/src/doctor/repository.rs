@@ -109,6 +109,8 @@ pub fn backup(patient: &mut Patient<'_>) -> Vec<Said> {
         opened: patient.passphrase.clone(),
         by_engine: false,
         shown: false,
+        directory: None,
+        at_most: None,
     };
     let answer = match ask(&question, patient.world) {
         Ok(answer) => answer,

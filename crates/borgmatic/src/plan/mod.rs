@@ -353,6 +353,7 @@ fn plan_action(action: &Action, context: &Context<'_>) -> Result<Option<Step>, P
         Action::Borg(flags) => actions::borg::plan(flags, context),
         // Of no repository; see `run::Run::unmount`.
         Action::Umount { .. }
+        | Action::Browse
         | Action::ConfigBootstrap(_)
         | Action::ConfigValidate { .. }
         | Action::ConfigShow(_)

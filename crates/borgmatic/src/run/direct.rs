@@ -65,6 +65,10 @@ pub struct Question<'a> {
     pub by_engine: bool,
     /// Whether what it says goes to this process' stderr, in front of a person.
     pub shown: bool,
+    /// Where it runs, instead of where the configuration says.
+    pub directory: Option<PathBuf>,
+    /// After so many bytes of data the command is cut short.
+    pub at_most: Option<usize>,
 }
 
 /// Runs a command.
@@ -92,7 +96,7 @@ pub fn ask(question: &Question<'_>, world: &World) -> Result<Answer, String> {
             Some(secret.clone())
         }
     };
-    let (data, said) = (Collected::default(), Collected::default());
+    let (data, said) = (Collected::new(question.at_most), Collected::new(None));
     let stderr: Box<dyn Write + Send> = match question.shown {
         true => Box::new(io::stderr()),
         false => Box::new(said.clone()),
@@ -103,7 +107,7 @@ pub fn ask(question: &Question<'_>, world: &World) -> Result<Answer, String> {
         variables: runner.variables(&environment, &[]),
         passphrase,
         other_passphrase: None,
-        directory: directory(question.repository),
+        directory: (question.directory.clone()).or_else(|| directory(question.repository)),
         stdout: Box::new(data.clone()),
         stderr,
         additions: Additions::default(),
@@ -147,21 +151,36 @@ fn silent() -> Log {
     Log::new(settings, Box::new(io::sink()), Box::new(io::sink()))
 }
 
-/// A stream that is kept in memory.
-#[derive(Clone, Default)]
-struct Collected(Arc<Mutex<Vec<u8>>>);
+/// A stream that is kept in memory, up to a length; then its reader seems to have left.
+#[derive(Clone)]
+struct Collected {
+    kept: Arc<Mutex<Vec<u8>>>,
+    at_most: usize,
+}
 
 impl Collected {
+    fn new(at_most: Option<usize>) -> Self {
+        Self {
+            kept: Arc::default(),
+            at_most: at_most.unwrap_or(usize::MAX),
+        }
+    }
+
     fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Write for Collected {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.extend_from_slice(bytes);
-        Ok(bytes.len())
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = self.at_most.saturating_sub(kept.len());
+        if room == 0 {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let taken = bytes.get(..room).unwrap_or(bytes);
+        kept.extend_from_slice(taken);
+        Ok(taken.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

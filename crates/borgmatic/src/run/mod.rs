@@ -17,7 +17,7 @@ mod outcome;
 mod report;
 mod restore;
 mod restore_files;
-mod runner;
+pub(crate) mod runner;
 mod scratch_server;
 mod selection;
 mod sink;
@@ -36,6 +36,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use crate::actions;
+use crate::browse;
 use crate::command_line::actions::{Action, Bootstrap, ConfigShow};
 use crate::command_line::{self, CommandLine, Parsed};
 use crate::config::error::ConfigErrors;
@@ -281,6 +282,13 @@ impl Run<'_> {
         self.tell_of_loading(loaded);
         if let Some(flags) = bootstrap::asked(self.line) {
             self.bootstrap(loaded, flags);
+            return self.end();
+        }
+        let browses = self.line.actions.contains(&Action::Browse);
+        if browses && !loaded.configurations.is_empty() {
+            if let Err(error) = browse::run(&loaded.configurations) {
+                self.add(Level::Critical, error);
+            }
             return self.end();
         }
         match (validate::asked(self.line), validate::show_asked(self.line)) {

@@ -69,6 +69,8 @@ fn confirm(arguments: &Arguments) -> Result<(), String> {
         opened: opened(arguments.passphrase_file.as_deref())?,
         by_engine: true,
         shown: true,
+        directory: None,
+        at_most: None,
     };
     if arguments.copy.is_none() && io::stdin().is_terminal() {
         let name = repository.name();

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use fastness_testkit::{Outcome, Sandbox, Tree, source_tree};
+use fastness_testkit::{Outcome, Run, Sandbox, Tree, source_tree};
 use serde_json::Value;
 
 use crate::reference;
@@ -42,11 +42,14 @@ impl Place {
     }
 
     pub fn fastness(&self, arguments: &[&str]) -> Outcome {
+        self.fastness_run(arguments).go()
+    }
+
+    /// The call, before it runs.
+    pub fn fastness_run(&self, arguments: &[&str]) -> Run {
         let program = Path::new(env!("CARGO_BIN_EXE_fastness"));
         let run = self.sandbox.run_of(program).arg("--config");
-        run.arg(self.sandbox.path("config.yaml"))
-            .args(arguments)
-            .go()
+        run.arg(self.sandbox.path("config.yaml")).args(arguments)
     }
 
     /// Ours on a machine that has no configuration, but knows the passphrase.

@@ -28,6 +28,7 @@ mod borgmatic_snapshots;
 mod borgmatic_status;
 mod borgmatic_timers;
 mod borgs_cache;
+mod browse;
 mod commands;
 mod crash;
 mod create;
