@@ -493,6 +493,10 @@ fn output(program: &str, words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+fn set(text: &str) -> BTreeSet<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
 /// Runs a plan against apt as on a bare machine, and compares what it would install with what was
 /// asked for on this one.
 fn assert_same_packages(sandbox: &Sandbox, plan: &Path) {
@@ -502,7 +506,6 @@ fn assert_same_packages(sandbox: &Sandbox, plan: &Path) {
         .arg("--simulate");
     let outcome = run.env("APT_CONFIG", bare_apt(sandbox)).go();
     assert!([0, 3].contains(&outcome.code()), "{outcome}");
-    let set = |text: &str| -> BTreeSet<String> { text.lines().map(str::to_owned).collect() };
     let manual = set(&output("apt-mark", &["showmanual"]));
     let (out, err) = (outcome.out(), outcome.err());
     let missing = err
@@ -623,8 +626,10 @@ fn the_lists_that_hooks_write_are_enough_for_a_plan() {
     let run = sandbox.run_of(Path::new(env!("CARGO_BIN_EXE_fastness")));
     let run = run.args(["recover", "plan", "--repository", "repository", "--output"]);
     let _ = run.arg(&plan).go().ok();
-    assert_same_packages(&sandbox, &plan);
     let text = fs::read_to_string(&plan).unwrap();
+    let named = text.lines().filter_map(|line| line.strip_suffix(" -"));
+    let named: BTreeSet<String> = named.map(str::to_owned).collect();
+    assert_eq!(named, set(&output("apt-mark", &["showmanual"])));
     assert!(text.contains("need_python 'python3' idna 3.3\n"), "{text}");
     assert!(
         !text.contains("example.org"),
