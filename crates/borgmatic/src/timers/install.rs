@@ -469,12 +469,8 @@ fn own_places(configuration: &Configuration, variable: Variables<'_>) -> Vec<Pat
     places
 }
 
-fn surroundings(
-    configuration: &Configuration,
-    program: &Path,
-    user: bool,
-    variable: Variables<'_>,
-) -> Surroundings {
+/// All directories that runs write into, but for those of commands.
+fn writable_places(configuration: &Configuration, variable: Variables<'_>) -> Vec<PathBuf> {
     let mut writable = own_places(configuration, variable);
     let repositories = configuration.repositories.iter();
     let local = repositories.filter_map(|repository| {
@@ -508,6 +504,15 @@ fn surroundings(
     writable.retain(|path| path.is_absolute());
     writable.sort();
     writable.dedup();
+    writable
+}
+
+fn surroundings(
+    configuration: &Configuration,
+    program: &Path,
+    user: bool,
+    variable: Variables<'_>,
+) -> Surroundings {
     let settings = &configuration.options.access.credentials;
     let store = settings.encrypted_credentials_directory.as_deref();
     let store = Path::new(store.unwrap_or("/etc/credstore.encrypted"));
@@ -515,7 +520,7 @@ fn surroundings(
     Surroundings {
         program: program.to_owned(),
         user,
-        writable,
+        writable: writable_places(configuration, variable),
         variables: PLACES
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), variable(name)?)))

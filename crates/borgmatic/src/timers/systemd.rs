@@ -2,8 +2,8 @@
 //!
 //! A job becomes a service and a timer. The service may do little: how little depends on what the
 //! configuration starts. [`Confinement`] has three grades, and none of them changes what an archive
-//! holds: nothing is hidden or made unreadable (`PrivateTmp`, `ProtectKernelModules` and the like
-//! would do that). Pure: what has to be known of the machine is given.
+//! holds: nothing is hidden or made unreadable (`PrivateTmp`, `PrivateDevices`, `ProtectKernelModules`
+//! and the like would do that). Pure: what has to be known of the machine is given.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -283,12 +283,10 @@ CapabilityBoundingSet=CAP_DAC_READ_SEARCH CAP_DAC_OVERRIDE CAP_FOWNER CAP_CHOWN 
 NoNewPrivileges=true
 ProtectSystem=strict
 ProtectHome=read-only
-PrivateDevices=true
 DevicePolicy=closed
 ProtectClock=true
 ProtectControlGroups=true
 ProtectHostname=true
-ProtectKernelLogs=true
 ProtectKernelTunables=true
 KeyringMode=private
 LockPersonality=true
@@ -310,7 +308,6 @@ ProtectSystem=full
 ProtectClock=true
 ProtectControlGroups=true
 ProtectHostname=true
-ProtectKernelLogs=true
 ProtectKernelTunables=true
 KeyringMode=private
 LockPersonality=true
@@ -321,7 +318,6 @@ SystemCallArchitectures=native
 const SNAPSHOTS: &str = "\
 # Takes snapshots and mounts them, so it may do what that needs.
 ProtectHostname=true
-ProtectKernelLogs=true
 KeyringMode=private
 LockPersonality=true
 RestrictRealtime=true
