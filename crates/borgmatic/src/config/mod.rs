@@ -6,6 +6,7 @@
 //! and line; nothing after it sees an old spelling or an unknown key.
 
 pub mod error;
+pub mod first;
 pub mod found;
 pub mod generate;
 pub mod include;

@@ -1,7 +1,7 @@
 //! An examination of a machine's backups: what is well, what is not, and what to do about it.
 //!
 //! Each check is a small function in one of two tables: those of a configuration file
-//! ([`files`]), and those of a repository ([`repository`], [`remote`]). A check never changes
+//! (`files`), and those of a repository (`repository`, `remote`). A check never changes
 //! anything and never waits for ever: what asks another machine has a time limit.
 
 mod files;

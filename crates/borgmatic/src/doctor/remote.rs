@@ -199,7 +199,10 @@ pub fn version(patient: &mut Patient<'_>) -> Vec<Said> {
         Ok(answer) if answer.code == 0 => answer,
         Ok(answer) => {
             patient.reachable = false;
-            let cure = "see what the server allows: its authorized_keys and its borg serve";
+            let cure = match answer.code {
+                13 | 15 => "make it: fastness repo-create --encryption repokey-blake2",
+                _ => "see what the server allows: its authorized_keys and its borg serve",
+            };
             return vec![problem(answer.last_line(), cure)];
         }
         Err(error) => return vec![problem(error, "see the message")],

@@ -240,11 +240,12 @@ pub fn key(patient: &mut Patient<'_>) -> Vec<Said> {
             ))
         }
         None => {
-            let name = patient.repository.name();
-            let text = format!("{mode}; nobody has proved that a copy of the key works");
-            let export = format!("fastness key export --paper --repository {name}");
-            let confirm = format!("fastness key confirm --repository {name}");
-            warning(text, format!("{export}; then {confirm}"))
+            let text = format!("{mode}; nobody has proved that a copy of it works");
+            let cure = match copies.exported {
+                Some(_) => "fastness key confirm",
+                None => "print it (fastness key export --paper), then: fastness key confirm",
+            };
+            warning(text, cure)
         }
     });
     said

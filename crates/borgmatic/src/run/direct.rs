@@ -152,21 +152,24 @@ fn silent() -> Log {
 }
 
 /// A stream that is kept in memory, up to a length; then its reader seems to have left.
-#[derive(Clone)]
-struct Collected {
+/// Clones write to the same place.
+#[derive(Debug, Clone)]
+pub struct Collected {
     kept: Arc<Mutex<Vec<u8>>>,
     at_most: usize,
 }
 
 impl Collected {
-    fn new(at_most: Option<usize>) -> Self {
+    /// Makes an empty one.
+    pub fn new(at_most: Option<usize>) -> Self {
         Self {
             kept: Arc::default(),
             at_most: at_most.unwrap_or(usize::MAX),
         }
     }
 
-    fn take(&self) -> Vec<u8> {
+    /// Returns what came since this was called last.
+    pub fn take(&self) -> Vec<u8> {
         std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

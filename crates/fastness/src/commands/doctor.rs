@@ -77,7 +77,7 @@ fn complaints(found: &Found) -> Vec<Finding> {
     };
     if found.configurations.is_empty() && found.errors.is_empty() {
         let about = "configuration".to_owned();
-        let text = found.complaints().join(" ");
+        let text = "there is none in the usual places".to_owned();
         return vec![finding(about, text, "make one: fastness setup")];
     }
     let errors = found.errors.iter().flat_map(|(path, errors)| {

@@ -10,6 +10,7 @@ mod manual;
 mod passphrase;
 mod recover;
 mod selfcheck;
+mod setup;
 mod status;
 mod timer;
 
@@ -30,6 +31,11 @@ pub struct Command {
 
 /// All commands, in the order of the help.
 pub static COMMANDS: &[Command] = &[
+    Command {
+        words: &["setup"],
+        summary: "Go from nothing to a first backup",
+        run: setup::run,
+    },
     Command {
         words: &["status"],
         summary: "Show how each repository stands, with an exit code for monitoring",
@@ -106,7 +112,9 @@ pub fn overview() -> String {
 /// Reads the words behind a command's own. Help is printed, mistakes are told, and both give how
 /// the program ends.
 fn parsed<T: clap::Parser>(words: &[OsString]) -> Result<T, ExitCode> {
-    let all = [OsString::from("fastness")].into_iter();
+    // Usage lines begin with it.
+    let name = T::command().get_name().to_owned();
+    let all = [OsString::from(name)].into_iter();
     T::try_parse_from(all.chain(words.iter().cloned())).map_err(|error| {
         // A reader that left wants no more of it.
         let _ = error.print();

@@ -56,6 +56,7 @@ mod remote_waits;
 mod selfcheck;
 mod serve;
 mod serve_hostile;
+mod setup;
 mod signals;
 mod tar;
 mod transfer;
