@@ -372,7 +372,16 @@ mod tests {
             ["new".into(), "2027".into()],
         ]));
         assert_eq!(model.key(Key::Enter), Some(Wish::Files(0, "new".into())));
-        let listing = "drwxr-xr-x\00\0\0root\0etc\0\0-rw-r--r--\03\0\0root\0etc/b\0\0-rw-r--r--\03\0\0root\0etc/a\0\0";
+        let listing = [
+            ["drwxr-xr-x", "0", "", "root", "etc", ""],
+            ["-rw-r--r--", "3", "", "root", "etc/b", ""],
+            ["-rw-r--r--", "3", "", "root", "etc/a", ""],
+        ];
+        let listing: String = listing
+            .as_flattened()
+            .iter()
+            .flat_map(|f| [*f, "\0"])
+            .collect();
         model.take(News::Files(Tree::read(listing.as_bytes())));
         model
     }
