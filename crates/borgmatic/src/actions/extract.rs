@@ -34,7 +34,9 @@ pub fn plan(flags: &Extract, context: &Context<'_>) -> Result<Step, PlanError> {
         .archive(&absolute_repository(context), &archive)
         .words(flags.paths.iter().cloned())
         .shown(if progress { Show::Through } else { Show::Info });
-    call.directory = destination(flags, context);
+    // A rehearsal writes nothing: it needs no directory, and makes none.
+    call.directory = destination(flags, context).filter(|_| !context.dry_run);
+    call.makes_directory = call.directory.is_some();
     let latest = (archive == ArchiveName::FoundByRun).then(|| context.latest());
     Ok(Step {
         action: "extract",

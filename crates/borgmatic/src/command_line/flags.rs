@@ -175,8 +175,11 @@ pub(super) static PATTERNS_FROM: Flag = flag(
     Value("FILE"),
     "Take or leave paths matching lines of a file",
 );
-pub(super) static DESTINATION: Flag =
-    flag("destination", Value("DIRECTORY"), "Where to extract to");
+pub(super) static DESTINATION: Flag = flag(
+    "destination",
+    Value("DIRECTORY"),
+    "Where to extract to; made when missing",
+);
 pub(super) static STRIP_COMPONENTS: Flag = flag(
     "strip-components",
     Value("NUMBER"),

@@ -45,6 +45,8 @@ pub struct Call {
     pub show: Show,
     /// Where it runs; none for the place where the run is.
     pub directory: Option<PathBuf>,
+    /// Whether that directory is made when it is not there.
+    pub makes_directory: bool,
     /// Whether the general warning, code 1, counts as an error (as for `check`).
     pub warning_is_error: bool,
 }
@@ -60,6 +62,7 @@ impl Call {
                 .working_directory
                 .as_ref()
                 .map(PathBuf::from),
+            makes_directory: false,
             warning_is_error: false,
         }
     }
@@ -204,7 +207,12 @@ pub enum Passphrase {
     /// From the configuration.
     Text(Secret),
     /// From a command, which runs once.
-    Command(Vec<String>),
+    Command {
+        /// Its words.
+        words: Vec<String>,
+        /// The directory that it runs in: the one of the configuration, wherever Borg's command runs.
+        directory: Option<String>,
+    },
     /// From where the configuration keeps its credentials.
     Credential {
         /// How it is written in the configuration.
@@ -247,7 +255,10 @@ impl Environment {
                     }
                 }
                 (Some(secret), _) => Passphrase::Text(secret.clone()),
-                (None, Some(words)) => Passphrase::Command(words),
+                (None, Some(words)) => Passphrase::Command {
+                    words,
+                    directory: options.sources.working_directory.clone(),
+                },
                 (None, None) => Passphrase::Inherited,
             },
         }

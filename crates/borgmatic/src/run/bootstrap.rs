@@ -65,7 +65,8 @@ pub fn run(
         .flag("--progress", progress)
         .word(format!("{path}::{archive}"))
         .words(files.iter().map(|file| file.trim_start_matches('/')));
-    call.directory = Some(flags.destination.clone().into());
+    call.directory = (!dry_run).then(|| flags.destination.clone().into());
+    call.makes_directory = !dry_run;
     call.show = if progress { Show::Through } else { Show::Info };
     runner.run(&call, &environment, Extra::default())?;
     Ok(())

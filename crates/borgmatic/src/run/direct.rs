@@ -17,7 +17,7 @@ use super::borg::Invocation;
 use super::runner::Runner;
 use crate::config::Repository;
 use crate::output::log::{Log, LogSettings};
-use crate::plan::call::{Call, Environment, Passphrase};
+use crate::plan::call::{Environment, Passphrase};
 
 /// Which passphrase a command gets.
 #[derive(Debug, Clone)]
@@ -82,10 +82,9 @@ pub fn ask(question: &Question<'_>, world: &World) -> Result<Answer, String> {
         environment.program = None;
     }
     let runner = Runner::new(world, silent());
-    let call = Call::new("", options);
     let passphrase = match &question.opened {
         Opened::Configured => runner
-            .passphrase(&environment, &call)
+            .passphrase(&environment)
             .map_err(|error| error.to_string())?,
         Opened::ByPerson => {
             environment.passphrase = Passphrase::Inherited;
@@ -130,8 +129,7 @@ pub fn ask(question: &Question<'_>, world: &World) -> Result<Answer, String> {
 pub fn passphrase(repository: &Repository, world: &World) -> Result<Option<Secret>, String> {
     let environment = Environment::of(&repository.options);
     let runner = Runner::new(world, silent());
-    let call = Call::new("", &repository.options);
-    let found = runner.passphrase(&environment, &call);
+    let found = runner.passphrase(&environment);
     found.map_err(|error| error.to_string())
 }
 

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use fastness_borg::remote::KeptSessions;
 use fastness_engine::create::Additions;
 use serde_json::Value;
 
+use crate::config::paths::expand_home;
 use crate::hooks::credential::Credentials;
 use crate::output::log::{Level, Log};
 use crate::output::progress::Progress;
@@ -68,7 +68,7 @@ pub struct Given {
 }
 
 /// Passphrases that commands printed: each is run once, for it may ask somebody.
-type Passphrases = RefCell<BTreeMap<(Vec<String>, Option<PathBuf>), Secret>>;
+type Passphrases = RefCell<BTreeMap<(Vec<String>, Option<String>), Secret>>;
 
 /// Runs commands.
 pub struct Runner<'a> {
@@ -184,14 +184,20 @@ impl<'a> Runner<'a> {
         let collector = Collector::new(&self.log, show, &label, extra.total.cloned())
             .hiding(extra.hidden)
             .quiet(extra.quiet);
+        if let Some(directory) = call.directory.as_ref().filter(|_| call.makes_directory) {
+            std::fs::create_dir_all(directory).map_err(|source| RunError::System {
+                what: format!("making {}", directory.display()),
+                source,
+            })?;
+        }
         let notes = Notes::default();
         let invocation = Invocation {
             program: environment.program.clone(),
             arguments,
             variables: self.variables(environment, extra.variables),
-            passphrase: self.passphrase(environment, call)?,
+            passphrase: self.passphrase(environment)?,
             other_passphrase: match &attached.other {
-                Some(other) => self.passphrase(other, call)?,
+                Some(other) => self.passphrase(other)?,
                 None => None,
             },
             directory: call.directory.clone(),
@@ -262,7 +268,7 @@ impl<'a> Runner<'a> {
         let mut unset = |name: &str| variables.remove(&OsString::from(name));
         match environment.passphrase {
             Passphrase::Inherited => {}
-            Passphrase::Text(_) | Passphrase::Command(_) | Passphrase::Credential { .. } => {
+            Passphrase::Text(_) | Passphrase::Command { .. } | Passphrase::Credential { .. } => {
                 unset("BORG_PASSCOMMAND");
                 unset("BORG_PASSPHRASE_FD");
             }
@@ -285,12 +291,8 @@ impl<'a> Runner<'a> {
 
     /// The passphrase of the configuration. One in the environment of the run goes before that of
     /// a command, as in Borg.
-    pub(super) fn passphrase(
-        &self,
-        environment: &Environment,
-        call: &Call,
-    ) -> Result<Option<Secret>, RunError> {
-        let words = match &environment.passphrase {
+    pub(super) fn passphrase(&self, environment: &Environment) -> Result<Option<Secret>, RunError> {
+        let key = match &environment.passphrase {
             Passphrase::Inherited => return Ok(None),
             Passphrase::Text(secret) => return Ok(Some(secret.clone())),
             Passphrase::Credential { text, settings } => {
@@ -299,16 +301,15 @@ impl<'a> Runner<'a> {
                     .resolve(text, settings, &self.world.variables);
                 return Ok(Some(secret?));
             }
-            Passphrase::Command(_) if self.world.variable("BORG_PASSPHRASE").is_some() => {
+            Passphrase::Command { .. } if self.world.variable("BORG_PASSPHRASE").is_some() => {
                 return Ok(None);
             }
-            Passphrase::Command(words) => words,
+            Passphrase::Command { words, directory } => (words.clone(), directory.clone()),
         };
-        let key = (words.clone(), call.directory.clone());
         if let Some(secret) = self.passphrases.borrow().get(&key) {
             return Ok(Some(secret.clone()));
         }
-        let secret = self.run_passcommand(words, call.directory.as_ref())?;
+        let secret = self.run_passcommand(&key.0, key.1.as_deref())?;
         self.passphrases.borrow_mut().insert(key, secret.clone());
         Ok(Some(secret))
     }
@@ -316,9 +317,11 @@ impl<'a> Runner<'a> {
     fn run_passcommand(
         &self,
         words: &[String],
-        directory: Option<&PathBuf>,
+        directory: Option<&str>,
     ) -> Result<Secret, RunError> {
-        let failed = |reason: String| RunError::Passcommand(format!("{}: {reason}", shown(words)));
+        let shown: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+        let failed =
+            |reason: String| RunError::Passcommand(format!("{}: {reason}", shown.join(" ")));
         let (program, arguments) = words.split_first().ok_or_else(|| failed("empty".into()))?;
         let mut command = Command::new(program);
         command
@@ -326,7 +329,7 @@ impl<'a> Runner<'a> {
             .stderr(Stdio::inherit())
             .stdin(Stdio::inherit());
         if let Some(directory) = directory {
-            command.current_dir(directory);
+            command.current_dir(expand_home(directory, &|name| self.world.variable(name)));
         }
         let output = command
             .output()

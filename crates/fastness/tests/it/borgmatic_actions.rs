@@ -23,6 +23,33 @@ fn names(place: &Place) -> Vec<String> {
 }
 
 #[test]
+fn files_come_to_a_directory_that_is_not_there_yet() {
+    let place = Place::new();
+    let configuration = place.sandbox.path("config.yaml");
+    let text = fs::read_to_string(&configuration).unwrap();
+    let top = place.sandbox.root().to_str().unwrap();
+    // The passphrase's command runs where the configuration says, not where files come to.
+    let command = format!("encryption_passcommand: cat words\nworking_directory: {top}");
+    let text = text.replace(
+        "encryption_passphrase: words of the configuration",
+        &command,
+    );
+    fs::write(&configuration, text).unwrap();
+    fs::write(place.sandbox.path("words"), "words of the configuration\n").unwrap();
+    let _ = place.fastness(&["repo-create"]).ok();
+    let _ = place.borgmatic(&["create"]).ok();
+    let new = place.sandbox.path("not/there/yet");
+    let words = ["extract", "--archive", "latest", "--destination"];
+    let words = [&words[..], &["not/there/yet"]].concat();
+    let _ = place.fastness(&[&["--dry-run"][..], &words].concat()).ok();
+    assert!(!new.exists(), "a rehearsal made the directory");
+    let _ = place.fastness(&words).ok();
+    let stored = place.sandbox.path("source");
+    let there = new.join(stored.strip_prefix("/").unwrap());
+    assert!(there.join("many").is_dir(), "{}", there.display());
+}
+
+#[test]
 fn archives_are_compared_exported_and_listed_alike() {
     let place = place();
     let diff = ["diff", "--archive", "first", "--second-archive", "second"];
