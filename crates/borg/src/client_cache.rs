@@ -167,6 +167,16 @@ impl Context<'_> {
         }
     }
 
+    /// Opens what the last run remembered of files, and leaves it as it is.
+    pub fn known_files(&self, opened: &Opened, mode: FilesCacheMode) -> FilesCache {
+        let directory = self.cache_directory(&opened.id());
+        let path = directory.files_cache(self.environment.files_cache_suffix.as_deref());
+        match mode.is_enabled() {
+            true => FilesCache::open(&path, &opened.id(), mode),
+            false => FilesCache::empty(mode),
+        }
+    }
+
     /// Tells that what the next run will know of files was written, or why it was not.
     pub fn tell_files_cache(&self, mode: FilesCacheMode, written: std::io::Result<()>) {
         if !mode.is_enabled() {

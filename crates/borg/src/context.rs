@@ -17,6 +17,7 @@ use crate::console::Output;
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::facts::Notes;
+use crate::foresight::Foresight;
 use crate::options::CommonOptions;
 use crate::output::json::Json;
 use crate::output::log::{Level, Log};
@@ -64,6 +65,8 @@ pub struct Context<'a> {
     pub kept: Option<Arc<KeptSessions>>,
     /// Where is noted what the command finds out, if somebody wants to know.
     pub notes: Option<Notes>,
+    /// Wants to know what a dry run finds out.
+    pub foresight: Option<Foresight>,
 }
 
 impl Context<'_> {

@@ -20,6 +20,7 @@ pub mod environment;
 pub mod error;
 pub mod exit_code;
 pub mod facts;
+pub mod foresight;
 pub mod mount;
 pub mod options;
 pub mod output;
@@ -53,6 +54,7 @@ use environment::Environment;
 use error::{CommandError, with_causes};
 use exit_code::{Class, ExitCode};
 use facts::Notes;
+use foresight::Foresight;
 use jiff::Timestamp;
 use options::arguments::deprecations;
 use options::{CommonOptions, Invocation};
@@ -76,6 +78,8 @@ pub struct Lent {
     pub kept: Option<Arc<KeptSessions>>,
     /// Where is noted what the command finds out.
     pub notes: Option<Notes>,
+    /// Filled in by a dry run that looks ahead.
+    pub foresight: Option<Foresight>,
 }
 
 /// Runs the command line given, whose first word is the program's name, and returns how it ended.
@@ -321,6 +325,7 @@ fn carry_out(
         existing: lent.existing,
         kept: lent.kept,
         notes: lent.notes,
+        foresight: lent.foresight,
     };
     let result = perform(action, &mut context);
     let result = result.map_err(|error| signals::cause_of_end().unwrap_or(error));

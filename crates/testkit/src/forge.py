@@ -3,7 +3,8 @@
 Standard input: JSON {"repository": path, "archives": {name: [item...]}, "manifest": {key: value}}.
 In an item, strings are latin-1 for the bytes meant; "data" becomes chunks, "mtime" defaults to a fixed
 time. The values of "manifest" are added to the manifest's config. Archives named in "untagged" lose
-their authentication, as if a version had made them that knew none.
+their authentication, as if a version had made them that knew none. "copies" are archives with the items
+of the one named "template" (which has no files with content), made at other times: [[name, time]...].
 """
 
 import json
@@ -40,6 +41,23 @@ def forged(values, cache, archive):
     return {name.encode(): value for name, value in item.items()}
 
 
+def copy(template, copies, repository, manifest, key, cache):
+    entry = manifest.archives[template]
+    metadata = msgpack.unpackb(key.decrypt(entry.id, repository.get(entry.id)))
+    metadata = {name.decode(): value for name, value in metadata.items() if name != b"tam"}
+    for name, time in copies:
+        data = dict(metadata, name=name, time=time, time_end=time)
+        data = key.pack_and_authenticate_metadata(data, context=b"archive")
+        identity = key.id_hash(data)
+        cache.add_chunk(identity, data, Statistics(), wait=False)
+        for chunk in metadata["items"]:
+            cache.chunk_incref(chunk, Statistics())
+        manifest.archives[name] = (identity, time)
+    manifest.write()
+    repository.commit(compact=False)
+    cache.commit()
+
+
 def main():
     setup_logging()
     order = json.load(sys.stdin)
@@ -64,6 +82,8 @@ def main():
                 manifest.write()
                 repository.commit(compact=False)
                 cache.commit()
+            if order.get("copies"):
+                copy(order["template"], order["copies"], repository, manifest, key, cache)
         if order.get("manifest"):
             manifest.config.update({k.encode(): v for k, v in order["manifest"].items()})
             manifest.write()

@@ -3,20 +3,25 @@
 use crate::command_line::actions::Create;
 use crate::config::typed::{Making, Sources, Statistics};
 use crate::plan::call::{ArchiveName, Call, Show, Word};
-use crate::plan::{Context, PlanError, Step, Task};
+use crate::plan::{Context, Form, PlanError, Step, Task};
 
 use super::common::DEFAULT_ARCHIVE_NAME_FORMAT;
 
 /// Plans it.
 ///
 /// # Errors
-/// When a listing is asked for together with progress or JSON.
+/// When a listing is asked for together with progress or JSON, or an estimate of a real run.
 pub fn plan(flags: &Create, context: &Context<'_>) -> Result<Step, PlanError> {
     let output = &context.options.output;
     if output.list_details && (output.progress || flags.json) {
         return Err(PlanError::ListDetails);
     }
-    let call = command(flags, context);
+    if flags.estimate && !context.dry_run {
+        return Err(PlanError::EstimateOfRealRun { action: "create" });
+    }
+    // An estimate as JSON is made here: Borg's dry runs have none.
+    let json = flags.json && !flags.estimate;
+    let call = command(flags, json, context);
     Ok(Step {
         action: "create",
         title: format!("Creating archive{}", context.dry_run_label()),
@@ -38,11 +43,15 @@ pub fn plan(flags: &Create, context: &Context<'_>) -> Result<Step, PlanError> {
             },
             snapshots: context.options.snapshots.clone(),
             dry_run: context.dry_run,
+            estimate: flags.estimate.then_some(match flags.json {
+                true => Form::Json,
+                false => Form::Text,
+            }),
         },
     })
 }
 
-fn command(flags: &Create, context: &Context<'_>) -> Call {
+fn command(flags: &Create, json: bool, context: &Context<'_>) -> Call {
     let (making, output) = (&context.options.making, &context.options.output);
     let mut call = context.call("create").word("--patterns-from");
     call.words.push(Word::PatternsFile);
@@ -51,10 +60,10 @@ fn command(flags: &Create, context: &Context<'_>) -> Call {
         .number("--umask", context.umask())
         .number("--lock-wait", context.lock_wait())
         .flag("--log-json", !output.progress)
-        .words(list_filter(context, flags.json))
+        .words(list_filter(context, json))
         .flag("--dry-run", context.dry_run)
-        .flag("--info", context.info() && !flags.json);
-    let statistics = match flags.json || context.dry_run {
+        .flag("--info", context.info() && !json);
+    let statistics = match json || context.dry_run {
         true => Statistics::None,
         false => output.statistics,
     };
@@ -64,15 +73,15 @@ fn command(flags: &Create, context: &Context<'_>) -> Call {
         .unwrap_or(DEFAULT_ARCHIVE_NAME_FORMAT);
     call.flag("--stats", statistics == Statistics::Standard)
         .flag("--quick-stats", statistics == Statistics::Quick)
-        .words(context.debug_words(!flags.json))
+        .words(context.debug_words(!json))
         .flag("--progress", output.progress)
-        .flag("--json", flags.json)
+        .flag("--json", json)
         .words(context.extra("create"))
         .archive(
             &context.repository.path,
             &ArchiveName::Known(format.to_owned()),
         )
-        .shown(match (flags.json, output.progress) {
+        .shown(match (json, output.progress) {
             (true, _) => Show::Json,
             (false, true) => Show::Through,
             (false, false) if output.list_details || statistics != Statistics::None => Show::Answer,

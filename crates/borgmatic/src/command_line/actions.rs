@@ -6,6 +6,7 @@ use fastness_borg::environment::Secret;
 pub use super::configs::{Bootstrap, ConfigGenerate, ConfigShow};
 use super::matches::Matches;
 pub use super::mount::Mount;
+pub use super::prune::Prune;
 pub use super::transfer::Transfer;
 use crate::hooks::dump::source::Overrides;
 
@@ -17,7 +18,7 @@ pub enum Action {
     /// Make an archive.
     Create(Create),
     /// Remove archives.
-    Prune,
+    Prune(Prune),
     /// Give back space.
     Compact,
     /// Check.
@@ -218,6 +219,8 @@ pub struct RepoCreate {
 /// Flags of `create`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Create {
+    /// Tell what would be added.
+    pub estimate: bool,
     /// As JSON.
     pub json: bool,
     /// A comment for the archive.
@@ -358,7 +361,7 @@ impl Action {
         match self {
             Self::RepoCreate(_) => "repo-create",
             Self::Create(_) => "create",
-            Self::Prune => "prune",
+            Self::Prune(_) => "prune",
             Self::Compact => "compact",
             Self::Check(_) => "check",
             Self::List(_) => "list",
@@ -393,6 +396,7 @@ impl Action {
     pub fn json(&self) -> bool {
         match self {
             Self::Create(create) => create.json,
+            Self::Prune(prune) => prune.json,
             Self::List(list) => list.json,
             Self::Info(info) => info.json,
             Self::RepoList(list) => list.json,
@@ -413,10 +417,11 @@ impl Action {
                 make_parent_directories: read.given("make-parent-dirs"),
             }),
             "create" => Self::Create(Create {
+                estimate: read.given("estimate"),
                 json: read.given("json"),
                 comment: read.text("comment"),
             }),
-            "prune" => Self::Prune,
+            "prune" => Self::Prune(Prune::read(read)),
             "compact" => Self::Compact,
             "check" => Self::Check(Check {
                 repair: read.given("repair"),

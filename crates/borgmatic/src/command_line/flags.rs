@@ -84,6 +84,11 @@ pub(super) static LIST: Flag = Flag {
     )
 };
 pub(super) static JSON: Flag = flag("json", Nothing, "Print results as JSON");
+pub(super) static ESTIMATE: Flag = flag(
+    "estimate",
+    Nothing,
+    "With --dry-run: also tell what the real run would change, in bytes",
+);
 pub(super) static COMMENT: Flag =
     flag("comment", Value("TEXT"), "A comment to keep in the archive");
 pub(super) static MATCH_ARCHIVES: Flag = Flag {

@@ -10,6 +10,7 @@ mod flags;
 mod matches;
 mod mount;
 mod parser;
+mod prune;
 pub mod specs;
 mod transfer;
 
@@ -402,6 +403,9 @@ fn refuse_contradictions(line: &CommandLine, read: &Matches<'_>) -> Result<(), U
         return refuse("with info, --archive goes neither with --prefix nor with --match-archives");
     }
     let json = line.actions.iter().filter(|action| action.json()).count();
+    if json == 0 && has("prune") && read.given("json") {
+        return refuse("prune --json goes with --dry-run --estimate");
+    }
     if json > 1 {
         return refuse("--json goes with one action at a time");
     }

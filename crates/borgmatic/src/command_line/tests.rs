@@ -189,6 +189,8 @@ fn help_tells_actions_and_flags() {
           --list                          Show each file or archive as it is handled [alias: --files]
           --json                          Print results as JSON
           --comment <TEXT>                A comment to keep in the archive
+          --estimate                      With --dry-run: also tell what the real run would change, in
+                                          bytes
 
     Every option of the configuration is a flag as well: --compression zstd, --no-atime
     ");

@@ -77,6 +77,15 @@ pub enum Task {
         snapshots: Vec<Settings>,
         /// Change nothing.
         dry_run: bool,
+        /// Find out what would be added, and tell it so.
+        estimate: Option<Form>,
+    },
+    /// A dry run of a command that finds out what the real one would change.
+    LookAhead {
+        /// The command.
+        call: Call,
+        /// How that is told.
+        form: Form,
     },
     /// Restore databases.
     Restore(Box<RestoreTask>),
@@ -127,6 +136,15 @@ pub enum Task {
     },
     /// Nothing but this to say.
     Skipped(&'static str),
+}
+
+/// How a result is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As a text for people.
+    Text,
+    /// As JSON.
+    Json,
 }
 
 /// What a restore of databases consists of.
@@ -226,6 +244,15 @@ pub enum PlanError {
     /// Options that exclude each other.
     #[error("with create, list_details goes neither with progress nor with --json")]
     ListDetails,
+    /// `--estimate` of a run that does it.
+    #[error("{action} --estimate is for --dry-run: the real run tells what it did with --stats")]
+    EstimateOfRealRun {
+        /// The action.
+        action: &'static str,
+    },
+    /// A list of archives in the middle of JSON.
+    #[error("prune --json does not go with --list (list_details)")]
+    PruneListDetails,
     /// `--strip-components all` without paths.
     #[error("--strip-components all needs at least one --path")]
     StripAllWithoutPath,
@@ -305,7 +332,7 @@ fn plan_repository(
     for action in &line.actions {
         let nothing_to_prune = !line.named && repository.options.keep.is_empty();
         // Without a rule nothing may be removed, and nobody asked for it.
-        if matches!(action, Action::Prune) && nothing_to_prune {
+        if matches!(action, Action::Prune(_)) && nothing_to_prune {
             continue;
         }
         if !is_skipped(action, &repository.options) {
@@ -330,7 +357,7 @@ fn plan_action(action: &Action, context: &Context<'_>) -> Result<Option<Step>, P
     Ok(Some(match action {
         Action::RepoCreate(flags) => actions::repo_create::plan(flags, context)?,
         Action::Create(flags) => actions::create::plan(flags, context)?,
-        Action::Prune => actions::prune::plan(context),
+        Action::Prune(flags) => actions::prune::plan(*flags, context)?,
         Action::Compact => actions::compact::plan(context),
         Action::Check(flags) => actions::check::plan(flags, context)?,
         Action::List(flags) => actions::list::plan(flags, context),
@@ -381,7 +408,9 @@ impl Task {
     pub fn calls(&self) -> Vec<Call> {
         match self {
             Self::Borg { call, latest } => latest.iter().chain([call]).cloned().collect(),
-            Self::Create { call, .. } | Self::Transfer { call, .. } => vec![call.clone()],
+            Self::Create { call, .. }
+            | Self::LookAhead { call, .. }
+            | Self::Transfer { call, .. } => vec![call.clone()],
             Self::Selected { call, latest, .. } | Self::AnyBorg { call, latest, .. } => {
                 latest.iter().chain([call]).cloned().collect()
             }

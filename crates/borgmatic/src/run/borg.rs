@@ -14,6 +14,7 @@ use fastness_borg::Lent;
 use fastness_borg::console::{Output, Streams};
 use fastness_borg::environment::{Environment, Secret};
 use fastness_borg::facts::Notes;
+use fastness_borg::foresight::Foresight;
 use fastness_borg::remote::KeptSessions;
 use fastness_engine::create::Additions;
 
@@ -43,6 +44,8 @@ pub struct Invocation {
     pub kept: Arc<KeptSessions>,
     /// Where is noted what the command finds out.
     pub notes: Notes,
+    /// Wants to know what a dry run finds out.
+    pub foresight: Option<Foresight>,
 }
 
 /// Runs Borg commands.
@@ -96,6 +99,7 @@ impl Borg for InProcess {
             additions: invocation.additions,
             kept: Some(invocation.kept),
             notes: Some(invocation.notes),
+            foresight: invocation.foresight,
             ..Lent::default()
         };
         let code = fastness_borg::run_with(&words, streams, &environment, lent);

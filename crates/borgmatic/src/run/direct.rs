@@ -112,6 +112,7 @@ pub fn ask(question: &Question<'_>, world: &World) -> Result<Answer, String> {
         additions: Additions::default(),
         kept: Arc::default(),
         notes: Notes::default(),
+        foresight: None,
     };
     let code = world.borg.run(invocation);
     Ok(Answer {

@@ -59,6 +59,12 @@ pub fn run(program: &str, invocation: Invocation) -> io::Result<u8> {
         );
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
     }
+    if invocation.foresight.is_some() {
+        let text = format!(
+            "{program} (local_path) cannot look ahead: call without --estimate, or remove local_path"
+        );
+        return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+    }
     let mut command = Command::new(program);
     command
         .args(&invocation.arguments)

@@ -13,6 +13,7 @@ mod file;
 mod generate;
 mod hooked;
 mod logging;
+mod look_ahead;
 mod outcome;
 mod report;
 mod restore;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use fastness_borg::environment::Secret;
 use fastness_borg::facts::{Facts, Notes};
+use fastness_borg::foresight::Foresight;
 use fastness_borg::remote::KeptSessions;
 use fastness_engine::create::Additions;
 use serde_json::Value;
@@ -54,6 +55,8 @@ pub struct Attached {
     pub additions: Additions,
     /// The environment of a second repository, for its passphrase.
     pub other: Option<Environment>,
+    /// Wants to know what a dry run finds out.
+    pub foresight: Option<Foresight>,
 }
 
 /// What a command gave.
@@ -206,6 +209,7 @@ impl<'a> Runner<'a> {
             additions: attached.additions,
             kept: Arc::clone(&self.kept),
             notes: notes.clone(),
+            foresight: attached.foresight,
         };
         let code = self.world.borg.run(invocation);
         self.keep_facts(notes.take());

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use fastness_borg::foresight::Foresight;
 use serde_json::Value;
 
 use crate::checks::{self, CheckTimes, Skip};
@@ -13,7 +14,7 @@ use crate::output::log::Level;
 use crate::output::progress::span;
 use crate::patterns;
 use crate::plan::call::{Call, Environment, Show};
-use crate::plan::{CheckTask, KeyTask, RepositoryPlan, Step, Task};
+use crate::plan::{CheckTask, Form, KeyTask, RepositoryPlan, Step, Task};
 
 use super::account::{Account, Begun};
 use super::estimate::{Count, Sizes, Total};
@@ -120,6 +121,7 @@ impl Steps<'_> {
                 inventory,
                 snapshots,
                 dry_run,
+                estimate,
             } => {
                 let parts = Parts {
                     config_files: match store_config_files {
@@ -132,8 +134,9 @@ impl Steps<'_> {
                     snapshots,
                     dry_run: *dry_run,
                 };
-                self.create(call, &parts, plan)
+                self.create(call, &parts, *estimate, plan)
             }
+            Task::LookAhead { call, form } => self.look_ahead(call, *form, plan),
             Task::Restore(task) => restore::run(self.runner, task, plan),
             Task::RepoCreate {
                 probe,
@@ -198,6 +201,7 @@ impl Steps<'_> {
         &mut self,
         call: &Call,
         parts: &Parts<'_>,
+        estimate: Option<Form>,
         plan: &RepositoryPlan,
     ) -> Result<String, RunError> {
         let options = &plan.repository.options;
@@ -226,9 +230,11 @@ impl Steps<'_> {
         };
         let attached = Attached {
             additions,
+            foresight: estimate.map(|_| Foresight::default()),
             ..Attached::default()
         };
         let environment = &plan.environment;
+        let foresight = attached.foresight.clone();
         let given = self
             .runner
             .run_attached(call, environment, extra, attached)?;
@@ -238,6 +244,9 @@ impl Steps<'_> {
             None => Value::Null,
         };
         sizes.remember(given.progress.done.max(report::original_size(&told)));
+        if let (Some(form), Some(foresight)) = (estimate, foresight) {
+            return Ok(self.foretell(&foresight, form, &plan.repository));
+        }
         Ok(match told {
             Value::Null => String::new(),
             told => report::archive(&told),

@@ -10,6 +10,7 @@ mod claims;
 mod conductor;
 pub(crate) mod crew;
 mod entry;
+mod estimate;
 pub(crate) mod feed;
 mod items;
 mod line;
@@ -38,8 +39,9 @@ use crate::select::tags::TagRules;
 
 pub use crate::select::roots::Root;
 pub use entry::SkippedInodes;
+pub use estimate::{Estimate, Share};
 pub use rewrite::Recompress;
-pub use run::{ClientState, CreateReport, Meanwhile, create, dry_run};
+pub use run::{ClientState, CreateReport, Meanwhile, create, dry_run, estimate};
 pub use stamp::Maker;
 pub use stream::{
     Ended, FileProducer, NextFile, ProducedFile, Producer, ProducerError, Stream, StreamSource,

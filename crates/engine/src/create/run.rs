@@ -5,7 +5,6 @@
 //! commit leaves the repository as it was, a crash after it leaves caches that are seen to be old.
 
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use fastness_repository::{NonceStore, Repository, RepositoryError};
 use super::claims::Claims;
 use super::conductor::Conductor;
 use super::crew::{Crew, Post, Writable, with_crew};
+use super::estimate::{Estimate, Tally};
 use super::items::ItemStream;
 use super::lister::Lister;
 use super::pending::Pending;
@@ -185,6 +185,41 @@ fn commit_and_remember(
     })
 }
 
+/// Finds out what [`create`] would add to a repository with these chunks, and stores nothing: what
+/// the files cache does not know is read and made as for an archive, and dropped. `options` are
+/// those of the archive, without `dry_run`.
+///
+/// # Errors
+/// When the operation failed.
+pub fn estimate(
+    crypto: &Crypto,
+    chunks: ChunkTable,
+    files: &FilesCache,
+    options: &CreateOptions,
+    world: World<'_>,
+    monitor: &dyn Monitor,
+) -> Result<Estimate, EngineError> {
+    let nonces = NonceAllocator::for_dropped_objects(Arc::new(NoNonces));
+    let tally = Tally::new(monitor);
+    let mut saver = Saver {
+        options,
+        world,
+        started: Started {
+            micros: 0,
+            monotonic: world.clock.monotonic(),
+        },
+        checkpoint_name: Vec::new(),
+    };
+    let goal = Goal {
+        crypto,
+        nonces: &nonces,
+        store: None,
+    };
+    let claims = Claims::new(chunks);
+    let walked = walk(goal, &claims, files, None, &mut saver, &tally)?;
+    Ok(tally.finish(walked.stats))
+}
+
 /// Walks and shows what [`create`] would archive. No repository, key or cache is needed for that.
 ///
 /// # Errors
@@ -195,7 +230,7 @@ pub fn dry_run(
     monitor: &dyn Monitor,
 ) -> Result<(), EngineError> {
     let crypto = Crypto::plaintext(RepositoryId::new([0; 32]));
-    let nonces = NonceAllocator::new(Arc::new(NoNonces), Path::new(""), 0);
+    let nonces = NonceAllocator::for_dropped_objects(Arc::new(NoNonces));
     let mut saver = Saver {
         options,
         world,
@@ -216,7 +251,7 @@ pub fn dry_run(
     Ok(())
 }
 
-/// The counter of a dry run, which encrypts nothing.
+/// The counter of a dry run, whose objects go nowhere.
 struct NoNonces;
 
 impl NonceStore for NoNonces {

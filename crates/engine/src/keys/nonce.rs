@@ -100,6 +100,20 @@ impl NonceAllocator {
         }
     }
 
+    /// Hands out values for objects that are dropped as soon as they are made, and never leave this
+    /// process: nothing is reserved for them, anywhere.
+    pub(crate) fn for_dropped_objects(store: Arc<dyn NonceStore>) -> Self {
+        Self {
+            store,
+            file: PathBuf::new(),
+            from_manifest: 0,
+            state: Mutex::new(State {
+                next: 0,
+                end: Some(u64::MAX),
+            }),
+        }
+    }
+
     /// Takes `blocks` values and returns the first of them. The reservation that covers them is
     /// durable when this returns, or before the repository lets anything out that is put there.
     /// Zero blocks need no reservation.

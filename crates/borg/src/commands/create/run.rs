@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastness_engine::attributes::AttributeOptions;
 use fastness_engine::cache::ChunkTable;
 use fastness_engine::create::{
     ClientState, CreateOptions, CreateReport, SkippedInodes, create as make_archive, dry_run,
+    estimate,
 };
 use fastness_engine::error::EngineError;
 use fastness_engine::select::patterns::PatternMatcher;
@@ -28,6 +29,7 @@ use crate::access::{Opened, Place};
 use crate::context::{Context, Wanted};
 use crate::error::{CommandError, with_causes};
 use crate::facts::MadeArchive;
+use crate::foresight::{Foreseen, ForeseenCreate};
 use crate::output::archive_info::ArchiveFacts;
 use crate::output::json::Json;
 use crate::output::stats::{DASHES, HEADER};
@@ -48,12 +50,16 @@ pub fn create(arguments: &Create, context: &mut Context<'_>) -> Result<(), Comma
     context.reporter.show_only(arguments.status_filter()?);
     context.info(format!("Creating archive at \"{}\"", place.location.text()));
     if arguments.dry_run {
-        // Neither the repository nor its key is needed to look at files.
+        // Neither the repository nor its key is needed to look at files, but to look ahead.
         let input = input(arguments, context, selection.roots)?;
-        let (_, options) = options(arguments, context, &place, patterns, input)?;
+        let (_, mut options) = options(arguments, context, &place, patterns, input)?;
         let _watch = Watch::begin();
         let monitor = context.reporter.as_ref();
-        return Ok(dry_run(&options, crate::world::real(), monitor)?);
+        if context.foresight.is_none() || options.list {
+            dry_run(&options, crate::world::real(), monitor)?;
+        }
+        options.dry_run = false;
+        return look_ahead(arguments, context, place, &options);
     }
     let mut opened = context.open(place, LockKind::Exclusive, &[Operation::Write])?;
     // Commands are started last: what is wrong before that needs none.
@@ -66,6 +72,39 @@ pub fn create(arguments: &Create, context: &mut Context<'_>) -> Result<(), Comma
     let closed = opened.session.repository.close();
     result?;
     Ok(closed?)
+}
+
+/// Finds out what would be added, for a caller who wants to know.
+fn look_ahead(
+    arguments: &Create,
+    context: &mut Context<'_>,
+    place: Place,
+    options: &CreateOptions,
+) -> Result<(), CommandError> {
+    let Some(foresight) = context.foresight.clone() else {
+        return Ok(());
+    };
+    let mut opened = context.open(place, LockKind::Shared, &[Operation::Read])?;
+    let chunks = context.load_chunks(&opened);
+    let mode = arguments.filesystem.files_cache()?;
+    let files = context.known_files(&opened, mode);
+    // Others may use the repository while files are read.
+    opened.session.repository.close()?;
+    let begin = Instant::now();
+    let (crypto, world) = (&opened.session.crypto, crate::world::real());
+    let estimate = estimate(
+        crypto,
+        chunks?,
+        &files,
+        options,
+        world,
+        context.reporter.as_ref(),
+    )?;
+    foresight.set(Foreseen::Create(ForeseenCreate {
+        estimate,
+        time: begin.elapsed(),
+    }));
+    Ok(())
 }
 
 /// What is stored: that of the command line, and what the caller of this program adds.

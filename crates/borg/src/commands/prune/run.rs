@@ -2,7 +2,9 @@
 
 use fastness_engine::event::{Event, Monitor};
 use fastness_engine::prune::rules::{Decision, Kept, decide, is_checkpoint};
+use fastness_engine::prune::space::{Space, returning};
 use fastness_engine::times::parse_archive_time;
+use fastness_format::id::ChunkId;
 use fastness_format::manifest::Operation;
 use fastness_repository::local::lock::LockKind;
 use jiff::tz::TimeZone;
@@ -13,6 +15,7 @@ use crate::archives::ListedArchive;
 use crate::context::Context;
 use crate::deletion::{Deleting, Tables};
 use crate::error::{CommandError, with_causes};
+use crate::foresight::{Foreseen, ForeseenPrune};
 use crate::output::archive_info::archive_line;
 
 /// Deletes the archives that no rule keeps.
@@ -45,7 +48,7 @@ fn in_session(
     if arguments.dry_run {
         (0..names.len()).for_each(|index| list.begin(index));
         list.end();
-        return Ok(());
+        return look_ahead(context, opened, &archives, &decisions);
     }
     let deleting = Deleting {
         forced: arguments.forced > 0,
@@ -60,6 +63,36 @@ fn in_session(
         &mut |index| list.begin(index),
         &mut || list.end(),
     )
+}
+
+/// Finds out what would become free, for a caller who wants to know.
+fn look_ahead(
+    context: &Context<'_>,
+    opened: &Opened,
+    archives: &[ListedArchive],
+    decisions: &[Decision],
+) -> Result<(), CommandError> {
+    let Some(foresight) = &context.foresight else {
+        return Ok(());
+    };
+    let doomed = decisions.iter().filter(|decision| decision.kept.is_none());
+    let ids: Vec<ChunkId> = doomed
+        .filter_map(|decision| archives.get(decision.index))
+        .map(|archive| archive.id)
+        .collect();
+    let space = match ids.is_empty() {
+        true => Space::default(),
+        false => {
+            let chunks = context.load_chunks(opened)?;
+            returning(&opened.session, &chunks, &ids, context.threads())?
+        }
+    };
+    foresight.set(Foreseen::Prune(ForeseenPrune {
+        kept: decisions.len() - ids.len(),
+        removed: ids.len(),
+        space,
+    }));
+    Ok(())
 }
 
 /// The archives that the rules apply to, in the order of the manifest.
