@@ -190,7 +190,7 @@ fn judge_age(listed: &Value, now: Timestamp) -> Said {
         None => (STALE, String::new()),
     };
     let text = format!("the newest archive is {} old{rhythm}", ago(age));
-    let cure = "see why no backup runs: systemctl list-timers, journalctl -t fastness";
+    let cure = "see why no backup runs: systemctl list-timers, journalctl -u 'fastness-*'";
     match age {
         age if age > limit.saturating_mul(2) => problem(text, cure),
         age if age > limit => warning(text, cure),
