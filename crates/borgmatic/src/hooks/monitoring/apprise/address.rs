@@ -51,6 +51,9 @@ pub enum AddressError {
     /// It names a service that is not known here.
     #[error("names the service {0:?}; Fastness speaks to {SCHEMAS}")]
     Schema(String),
+    /// It is a mail address.
+    #[error("is for e-mail, which has options of its own: use \"mail\" under \"fastness\"")]
+    Mail,
     /// A part is missing.
     #[error("must be of the form {0}")]
     Form(&'static str),
@@ -205,6 +208,7 @@ impl Address {
             "discord" => discord(&parts)?,
             "slack" => slack(&parts)?,
             "tgram" => telegram(&parts)?,
+            "mailto" | "mailtos" => return Err(AddressError::Mail),
             _ => return Err(AddressError::Schema(schema)),
         };
         match parts.options.first() {
@@ -445,6 +449,10 @@ mod tests {
             (
                 "json://host/?:a=b",
                 "has the option \":a\", which Fastness does not know for this service",
+            ),
+            (
+                "mailtos://me:secret@example.org",
+                "is for e-mail, which has options of its own: use \"mail\" under \"fastness\"",
             ),
             (
                 "gotify://host/t?priority=9",
