@@ -205,7 +205,10 @@ fn duration(text: &str) -> Option<Duration> {
 pub fn examine(root: &Node, errors: &mut Vec<ConfigError>) {
     let schedule = root.get(EXTRAS).and_then(|extras| extras.get("schedule"));
     for entry in schedule.map(Node::entries).unwrap_or_default() {
-        let text = entry.value.as_text().unwrap_or_default().trim();
+        // What is no text has a wrong type, which is told already.
+        let Some(text) = entry.value.as_text().map(str::trim) else {
+            continue;
+        };
         let message = match entry.key.as_str() {
             "create" | "check" if text == AFTER_CREATE => {
                 format!("{AFTER_CREATE:?} is for prune and compact")
