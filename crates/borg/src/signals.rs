@@ -4,8 +4,8 @@
 //! a [`Watch`] lives, the first signal asks it to end (the reporter tells it), a second one kills,
 //! whether the operation took notice of the first or not.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fastness_sys::process::Signal;
@@ -14,6 +14,9 @@ use crate::error::CommandError;
 use crate::exit_code::ExitCode;
 
 const ENDING: [Signal; 3] = [Signal::Interrupt, Signal::Terminate, Signal::Hangup];
+
+/// How many watches there are: commands may run side by side.
+static WATCHES: Mutex<usize> = Mutex::new(0);
 
 /// Counts the signals that end a run instead of dying of them, as long as it lives.
 #[must_use]
@@ -27,6 +30,8 @@ const NOTICE: Duration = Duration::from_millis(50);
 impl Watch {
     /// Begins to count.
     pub fn begin() -> Self {
+        let mut watches = WATCHES.lock().unwrap_or_else(PoisonError::into_inner);
+        *watches += 1;
         for signal in ENDING {
             // What cannot be watched kills, as before.
             let _ = signal.watch();
@@ -45,6 +50,11 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
+        let mut watches = WATCHES.lock().unwrap_or_else(PoisonError::into_inner);
+        *watches -= 1;
+        if *watches > 0 {
+            return;
+        }
         for signal in ENDING {
             let _ = signal.unwatch();
         }

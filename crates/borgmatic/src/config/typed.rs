@@ -253,6 +253,8 @@ pub struct Control {
     pub retries: u32,
     /// Seconds before the first of these; before the second twice as long, and so on.
     pub retry_wait: u64,
+    /// Whether archives are made in all repositories side by side.
+    pub side_by_side: bool,
 }
 
 const VARIABLES: [(&str, &str); 12] = [
@@ -564,6 +566,9 @@ impl<'a> Reader<'a> {
             exit_codes: self.exit_codes(),
             retries: count("retries").unwrap_or(0),
             retry_wait: count("retry_wait").map_or(0, u64::from),
+            side_by_side: (self.get("fastness"))
+                .and_then(|own| own.get("parallel_repositories")?.as_boolean())
+                .unwrap_or(false),
         }
     }
 }

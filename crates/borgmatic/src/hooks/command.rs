@@ -137,6 +137,16 @@ impl CommandHook {
             && states.is_none_or(|states| states.iter().any(|name| name == &state.to_string()))
     }
 
+    /// Tells whether a command of it is about one repository.
+    pub fn names_repository(&self) -> bool {
+        let names = |command: &String| {
+            ["{repository}", "{repository_label}"]
+                .iter()
+                .any(|name| command.contains(name))
+        };
+        self.run.iter().any(names)
+    }
+
     fn description(&self) -> String {
         let side = match self.side {
             Side::Before => "before",

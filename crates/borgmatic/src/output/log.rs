@@ -273,15 +273,14 @@ impl Log {
         self.inner().write(&Entry::own(level, "", text));
     }
 
-    /// Writes a record that Borg made, under its own name.
-    pub fn of_borg(&self, level: Level, text: &str, name: &str, msgid: Option<&str>) {
-        self.inner().write(&Entry {
-            level,
-            prefix: "",
-            text,
-            name,
-            msgid,
-        });
+    /// Writes a line of a command's output after what it is about: a name and what separates it.
+    pub fn about(&self, level: Level, prefix: &str, text: &str) {
+        self.inner().write(&Entry::own(level, prefix, text));
+    }
+
+    /// Writes a record that somebody else made, under its own name.
+    pub fn entry(&self, entry: &Entry<'_>) {
+        self.inner().write(entry);
     }
 
     /// Writes a line of a command's output to all sinks, not here.

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use fastness_borg::facts::Facts;
 use jiff::tz::TimeZone;
 
 use crate::config::{Configuration, Repository};
@@ -31,6 +32,7 @@ use super::runner::Runner;
 pub struct Begun {
     time: Time,
     clock: Instant,
+    took: Option<Duration>,
 }
 
 impl Begun {
@@ -39,6 +41,15 @@ impl Begun {
         Self {
             time: (runner.world.now)().into(),
             clock: Instant::now(),
+            took: None,
+        }
+    }
+
+    /// It took so long, whatever was waited for afterwards.
+    pub fn took(self, time: Duration) -> Self {
+        Self {
+            took: Some(time),
+            ..self
         }
     }
 }
@@ -74,15 +85,8 @@ impl Account {
         }
     }
 
-    /// Notes what became of a step.
-    pub fn step(
-        &mut self,
-        runner: &Runner<'_>,
-        step: &Step,
-        begun: Begun,
-        error: Option<&RunError>,
-    ) {
-        let facts = runner.take_facts();
+    /// Notes what became of a step, and what its commands found out.
+    pub fn step(&mut self, facts: Facts, step: &Step, begun: Begun, error: Option<&RunError>) {
         let report = &mut self.report;
         report.id = facts
             .repository
@@ -100,7 +104,7 @@ impl Account {
                 Some(_) => Outcome::Failed,
             },
             begin: Some(begun.time),
-            milliseconds: milliseconds(begun.clock.elapsed()),
+            milliseconds: milliseconds(begun.took.unwrap_or_else(|| begun.clock.elapsed())),
             archive: facts.archive.map(|made| ArchiveReport {
                 name: made.name,
                 id: made.id,

@@ -9,6 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fastness_borg::Lent;
 use fastness_borg::console::{Output, Streams};
@@ -55,6 +56,31 @@ pub trait Borg {
     /// # Errors
     /// When the directory of the command cannot be entered.
     fn run(&self, invocation: Invocation) -> io::Result<u8>;
+
+    /// Runs commands side by side, if it can. They are in the same directory.
+    fn run_all(&self, invocations: Vec<Invocation>) -> Vec<Ran> {
+        let one = |invocation| Ran::measured(|| self.run(invocation));
+        invocations.into_iter().map(one).collect()
+    }
+}
+
+/// What became of one of several commands.
+pub struct Ran {
+    /// What [`Borg::run`] says.
+    pub code: io::Result<u8>,
+    /// How long it took.
+    pub time: Duration,
+}
+
+impl Ran {
+    fn measured(run: impl FnOnce() -> io::Result<u8>) -> Self {
+        let begin = Instant::now();
+        let code = run();
+        Self {
+            code,
+            time: begin.elapsed(),
+        }
+    }
 }
 
 /// The engine of this program.
@@ -105,6 +131,34 @@ impl Borg for InProcess {
         let code = fastness_borg::run_with(&words, streams, &environment, lent);
         Ok(code.code())
     }
+
+    fn run_all(&self, mut invocations: Vec<Invocation>) -> Vec<Ran> {
+        // The directory is that of the process.
+        let directory = invocations.iter().find_map(|one| one.directory.clone());
+        let _entered = match directory.as_deref().map(Entered::enter).transpose() {
+            Ok(entered) => entered,
+            // Each of them says so.
+            Err(_) => return invocations.into_iter().map(one).collect(),
+        };
+        invocations.iter_mut().for_each(|one| one.directory = None);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = invocations
+                .into_iter()
+                .map(|invocation| scope.spawn(|| one(invocation)))
+                .collect();
+            let ended = threads.into_iter().map(|thread| {
+                thread.join().unwrap_or_else(|_| Ran {
+                    code: Err(io::Error::other("it ended by a mistake in this program")),
+                    time: Duration::ZERO,
+                })
+            });
+            ended.collect()
+        })
+    }
+}
+
+fn one(invocation: Invocation) -> Ran {
+    Ran::measured(|| InProcess.run(invocation))
 }
 
 /// The owner of this process' own directory is the effective user.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::config::{Configuration, Repository};
 use crate::hooks::command::{Scope, Side, State};
 use crate::hooks::monitoring::net::Net;
@@ -18,7 +20,7 @@ use super::hooked::Hooks;
 use super::outcome::RunError;
 use super::report::Report;
 use super::steps::Steps;
-use super::{Loaded, Run};
+use super::{Loaded, Run, together};
 
 /// What went wrong with a file.
 #[derive(Default)]
@@ -27,6 +29,34 @@ struct Trouble {
     records: Vec<Record>,
     /// The repository that failed last.
     repository: Option<Repository>,
+}
+
+/// A repository that is to be run.
+pub(super) struct Turn {
+    /// Its place in the configuration.
+    pub number: usize,
+    /// What is done.
+    pub plan: RepositoryPlan,
+    /// How often it was tried.
+    pub tries: u32,
+}
+
+/// What became of a try.
+pub(super) struct Tried {
+    /// Its results in JSON.
+    pub result: Result<Vec<Value>, RunError>,
+    /// Whether it only failed because others did not wait for it.
+    pub left_behind: bool,
+}
+
+/// What became of the repositories of a file.
+struct Done {
+    /// The error of the one that failed last.
+    outcome: Result<(), RunError>,
+    /// Those that are still to be run.
+    queue: VecDeque<Turn>,
+    /// Results in JSON, by the number of the repository.
+    results: Vec<(usize, Vec<Value>)>,
 }
 
 impl Run<'_> {
@@ -210,93 +240,154 @@ impl Run<'_> {
         files: &[PathBuf],
         trouble: &mut Trouble,
     ) -> Result<(), RunError> {
-        let mut outcome = Ok(());
-        let mut queue: VecDeque<(RepositoryPlan, u32)> = plan
-            .repositories
-            .into_iter()
-            .map(|plan| (plan, 0))
-            .collect();
-        while let Some((plan, tries)) = queue.pop_front() {
-            let control = &plan.repository.options.control;
-            let name = plan.repository.name().to_owned();
-            self.log.set_prefix(&name);
-            let wait = u64::from(tries).saturating_mul(control.retry_wait);
+        let mut done = Done {
+            outcome: Ok(()),
+            queue: VecDeque::new(),
+            results: Vec::new(),
+        };
+        let plans = plan.repositories.into_iter().enumerate();
+        let turns = plans.map(|(number, plan)| Turn {
+            number,
+            plan,
+            tries: 0,
+        });
+        let (together, alone) = together::members(configuration, turns.collect());
+        done.queue.extend(alone);
+        let side_by_side = !together.is_empty();
+        let plans: Vec<&RepositoryPlan> = together.iter().map(|turn| &turn.plan).collect();
+        let tried = self.run_together(configuration, &plans, files);
+        for (turn, tried) in together.into_iter().zip(tried) {
+            self.log.set_prefix(turn.plan.repository.name());
+            self.settle(configuration, turn, tried, &mut done, trouble);
+        }
+        while let Some(turn) = done.queue.pop_front() {
+            let control = &turn.plan.repository.options.control;
+            self.log.set_prefix(turn.plan.repository.name());
+            let wait = u64::from(turn.tries).saturating_mul(control.retry_wait);
             if wait > 0 {
                 let text = format!("Sleeping {wait}s before next retry");
                 self.log.record(Level::Warning, &text);
                 (self.runner.world.sleep)(Duration::from_secs(wait));
             }
-            let result = self.run_repository(configuration, &plan, files);
-            let again = match &result {
-                Ok(()) | Err(RunError::Signal { .. }) => false,
-                Err(_) => tries < control.retries,
+            let tried = Tried {
+                result: self.run_repository(configuration, &turn.plan, files),
+                left_behind: false,
             };
-            if !again {
-                self.remember(configuration, &plan.repository);
-            }
-            match result {
-                Ok(()) => {}
-                Err(RunError::Signal { code }) => {
-                    self.signal = Some(code);
-                    let text = format!("{name}: ended by a signal");
-                    trouble.records.push(Record::new(Level::Critical, text));
-                    trouble.repository = Some(plan.repository);
-                    outcome = Err(RunError::Signal { code });
-                    queue.clear();
-                }
-                Err(error) if again => {
-                    self.tell(
-                        &error,
-                        "Error running actions for repository",
-                        Level::Warning,
-                    );
-                    let text = format!("Retrying... attempt {}/{}", tries + 1, control.retries);
-                    self.log.record(Level::Warning, &text);
-                    queue.push_back((plan, tries + 1));
-                }
-                Err(RunError::SoftFailure) => {}
-                Err(error) => {
-                    let text = "Error running actions for repository";
-                    self.tell(&error, text, Level::Critical);
-                    let text = format!("{name}: {text}");
-                    let lines = [text].into_iter().chain(error.lines());
-                    let records = lines.map(|line| Record::new(Level::Critical, line));
-                    trouble.records.extend(records);
-                    trouble.repository = Some(plan.repository);
-                    outcome = Err(error);
-                }
-            }
+            self.settle(configuration, turn, tried, &mut done, trouble);
         }
         self.log
             .set_prefix(&configuration.path.display().to_string());
-        outcome
+        if side_by_side {
+            done.results.sort_by_key(|(number, _)| *number);
+        }
+        let results = done.results.into_iter().flat_map(|(_, results)| results);
+        self.results.extend(results);
+        done.outcome
+    }
+
+    /// Decides what becomes of a repository that was tried.
+    fn settle(
+        &mut self,
+        configuration: &Configuration,
+        turn: Turn,
+        tried: Tried,
+        done: &mut Done,
+        trouble: &mut Trouble,
+    ) {
+        let Turn {
+            number,
+            plan,
+            tries,
+        } = turn;
+        let control = &plan.repository.options.control;
+        let name = plan.repository.name().to_owned();
+        let again = match &tried.result {
+            Ok(_) | Err(RunError::Signal { .. }) => false,
+            Err(_) => tried.left_behind || tries < control.retries,
+        };
+        if !again {
+            self.remember(configuration, &plan.repository);
+        }
+        match tried.result {
+            Ok(results) => done.results.push((number, results)),
+            Err(RunError::Signal { code }) => {
+                self.signal = Some(code);
+                let text = format!("{name}: ended by a signal");
+                trouble.records.push(Record::new(Level::Critical, text));
+                trouble.repository = Some(plan.repository);
+                done.outcome = Err(RunError::Signal { code });
+                done.queue.clear();
+            }
+            Err(error) if again => {
+                let text = "Error running actions for repository";
+                self.tell(&error, text, Level::Warning);
+                // Being too slow for others is no failure of its own.
+                let (text, tries) = match tried.left_behind {
+                    true => ("Trying again, alone".to_owned(), tries),
+                    false => (
+                        format!("Retrying... attempt {}/{}", tries + 1, control.retries),
+                        tries + 1,
+                    ),
+                };
+                self.log.record(Level::Warning, &text);
+                done.queue.push_back(Turn {
+                    number,
+                    plan,
+                    tries,
+                });
+            }
+            Err(RunError::SoftFailure) => {}
+            Err(error) => {
+                let text = "Error running actions for repository";
+                self.tell(&error, text, Level::Critical);
+                let text = format!("{name}: {text}");
+                let lines = [text].into_iter().chain(error.lines());
+                let records = lines.map(|line| Record::new(Level::Critical, line));
+                trouble.records.extend(records);
+                trouble.repository = Some(plan.repository);
+                done.outcome = Err(error);
+            }
+        }
+    }
+
+    /// The hooks of a repository, with what their commands may name.
+    pub(super) fn hooks_of<'h>(
+        &'h self,
+        configuration: &Configuration,
+        repository: &'h Repository,
+    ) -> Hooks<'h> {
+        let (world, dry_run) = (self.runner.world, self.line.dry_run);
+        let paths = configuration.repositories.iter();
+        let paths: Vec<&str> = paths.map(|repository| repository.path.as_str()).collect();
+        let label = repository.label.clone().unwrap_or_default();
+        Hooks::new(
+            configuration,
+            &repository.options,
+            world,
+            &self.log,
+            dry_run,
+        )
+        .with([
+            ("repository", repository.path.clone()),
+            ("repository_label", label),
+            ("repositories", paths.join(",")),
+        ])
     }
 
     fn run_repository(
-        &mut self,
+        &self,
         configuration: &Configuration,
         plan: &RepositoryPlan,
         files: &[PathBuf],
-    ) -> Result<(), RunError> {
+    ) -> Result<Vec<Value>, RunError> {
         let report = Report::new(self.person.then(|| self.log.clone()));
         if plan.steps.iter().any(|step| !step.title_is_answer) {
             report.repository(plan.repository.name(), &plan.repository.path);
         }
         let missed = self.remember_begin(configuration, plan);
         let mut account = Account::begin(&self.runner, &plan.repository, missed);
-        let (world, log, actions) = (self.runner.world, self.log.clone(), self.actions());
-        let repository = &plan.repository;
-        let paths = configuration.repositories.iter();
-        let paths: Vec<&str> = paths.map(|repository| repository.path.as_str()).collect();
-        let options = &repository.options;
-        let hooks = Hooks::new(configuration, options, world, &log, self.line.dry_run).with([
-            ("repository", repository.path.clone()),
-            (
-                "repository_label",
-                repository.label.clone().unwrap_or_default(),
-            ),
-            ("repositories", paths.join(",")),
-        ]);
+        let actions = self.actions();
+        let hooks = self.hooks_of(configuration, &plan.repository);
         // Results of a try that fails must not stand beside those of the next.
         let mut results = Vec::new();
         let mut steps = Steps {
@@ -308,13 +399,22 @@ impl Run<'_> {
             account: &mut account,
         };
         let outcome = hooks.around(Scope::Repository, &actions, || steps.run(plan));
+        self.account_for(configuration, plan, account, outcome.as_ref().err());
+        outcome.map(|()| results)
+    }
+
+    /// The work on a repository is over.
+    pub(super) fn account_for(
+        &self,
+        configuration: &Configuration,
+        plan: &RepositoryPlan,
+        account: Account,
+        error: Option<&RunError>,
+    ) {
         self.runner.kept.close_all();
-        let report = account.end(plan, outcome.as_ref().err());
+        let report = account.end(plan, error);
         self.tell_journal(configuration, &report);
         self.account.borrow_mut().note(report);
-        outcome?;
-        self.results.append(&mut results);
-        Ok(())
     }
 
     /// Tells of an error when it happens; the summary repeats it.

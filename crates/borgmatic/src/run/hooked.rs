@@ -9,9 +9,21 @@ use crate::patterns;
 use super::World;
 use super::outcome::RunError;
 
+/// Which hooks run where archives are made side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// All of them.
+    All,
+    /// Those that run once for all repositories.
+    Shared,
+    /// Those whose commands name a repository: once for each.
+    Own,
+}
+
 /// The command hooks of some options, with what their commands may name.
 pub struct Hooks<'a> {
     hooks: &'a [CommandHook],
+    choice: Choice,
     shell: Shell<'a>,
 }
 
@@ -28,6 +40,7 @@ impl<'a> Hooks<'a> {
         let path = configuration.path.display().to_string();
         Self {
             hooks: &options.commands,
+            choice: Choice::All,
             shell: Shell {
                 directory: patterns::working_directory(&options.sources, &variable),
                 umask: options.access.umask,
@@ -50,6 +63,11 @@ impl<'a> Hooks<'a> {
     pub fn with(mut self, variables: impl IntoIterator<Item = (&'static str, String)>) -> Self {
         self.shell.variables.extend(variables);
         self
+    }
+
+    /// From now on runs only some of them.
+    pub fn choose(&mut self, choice: Choice) {
+        self.choice = choice;
     }
 
     /// Does `work` between the hooks before it and those after it.
@@ -81,7 +99,7 @@ impl<'a> Hooks<'a> {
     }
 
     /// Runs the hooks after something that failed; what failed first is what counts.
-    fn after_error(&self, scope: Scope, actions: &[&str]) {
+    pub fn after_error(&self, scope: Scope, actions: &[&str]) {
         match self.point(Side::After, scope, actions, State::Fail) {
             Ok(()) | Err(RunError::SoftFailure) => {}
             Err(error) => self.shell.log.record(Level::Error, &error.to_string()),
@@ -99,7 +117,13 @@ impl<'a> Hooks<'a> {
         actions: &[&str],
         state: State,
     ) -> Result<(), RunError> {
-        let applies = |hook: &&CommandHook| hook.applies(side, scope, actions, state);
+        let chosen = |hook: &CommandHook| match self.choice {
+            Choice::All => true,
+            Choice::Shared => !hook.names_repository(),
+            Choice::Own => hook.names_repository(),
+        };
+        let applies =
+            |hook: &&CommandHook| chosen(hook) && hook.applies(side, scope, actions, state);
         for hook in self.hooks.iter().filter(applies) {
             self.shell
                 .run(hook)

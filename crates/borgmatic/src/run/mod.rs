@@ -14,6 +14,7 @@ mod generate;
 mod hooked;
 mod logging;
 mod look_ahead;
+mod making;
 mod outcome;
 mod report;
 mod restore;
@@ -24,6 +25,7 @@ mod selection;
 mod sink;
 mod spot;
 mod steps;
+mod together;
 mod validate;
 
 use std::cell::RefCell;

@@ -110,6 +110,16 @@ pub enum RunError {
         /// What its command did.
         source: CommandError,
     },
+    /// What several repositories needed failed.
+    #[error("{text}")]
+    Common {
+        /// What kind of trouble it is.
+        kind: &'static str,
+        /// The error in words.
+        text: String,
+        /// The last lines that the command wrote which failed.
+        output: Vec<String>,
+    },
     /// A command hook asks to leave out what follows; nothing failed.
     #[error("a command hook ended with a soft failure")]
     SoftFailure,
@@ -133,7 +143,21 @@ impl RunError {
         match self {
             Self::Command { output, .. } => output,
             Self::Hook { source, .. } => source.output(),
+            Self::Common { output, .. } => output,
             _ => &[],
+        }
+    }
+
+    /// Returns the same error for another repository.
+    pub fn copy(&self) -> Self {
+        match self {
+            Self::Signal { code } => Self::Signal { code: *code },
+            Self::SoftFailure => Self::SoftFailure,
+            _ => Self::Common {
+                kind: self.kind(),
+                text: self.to_string(),
+                output: self.output().to_vec(),
+            },
         }
     }
 
@@ -154,6 +178,7 @@ impl RunError {
             Self::Exists(_) | Self::Missing(_) | Self::Directory(_) | Self::System { .. } => {
                 "system"
             }
+            Self::Common { kind, .. } => kind,
             Self::Output { .. } => "other",
         }
     }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -44,6 +44,18 @@ pub struct Extra<'a> {
     pub variables: &'a [(&'static str, String)],
     /// A flag for results that people are told about (`--json`, `--list`).
     pub report: Option<&'static str>,
+    /// What stands before all that it says, where others run beside it.
+    pub about: Option<&'a str>,
+}
+
+/// A command that was prepared, without what it is run with.
+pub struct Pending<'a> {
+    call: &'a Call,
+    environment: &'a Environment,
+    /// Its words, for people.
+    resolved: String,
+    collector: Collector,
+    notes: Notes,
 }
 
 /// What is attached to one command.
@@ -142,13 +154,24 @@ impl<'a> Runner<'a> {
         extra: Extra<'_>,
         attached: Attached,
     ) -> Result<Given, RunError> {
-        let (code, given, last_lines) =
-            self.attempt_attached(call, environment, extra, attached)?;
+        let (invocation, pending) = self.prepare(call, environment, extra, attached)?;
+        let code = self.world.borg.run(invocation);
+        self.ended(pending, code)
+    }
+
+    /// Tells what a prepared command gave that was run.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn ended(&self, pending: Pending<'_>, code: io::Result<u8>) -> Result<Given, RunError> {
+        let command = pending.resolved.clone();
+        let (call, environment) = (pending.call, pending.environment);
+        let (code, given, last_lines) = self.collect(pending, code)?;
         match code {
             128..=255 => Err(RunError::Signal { code }),
             code if self.succeeded(code, call, environment) => Ok(given),
             code => Err(RunError::Command {
-                command: shown(&call.resolved(extra.patterns, extra.archive)),
+                command,
                 code,
                 output: last_lines,
             }),
@@ -165,20 +188,27 @@ impl<'a> Runner<'a> {
         environment: &Environment,
         extra: Extra<'_>,
     ) -> Result<(u8, Given, Vec<String>), RunError> {
-        self.attempt_attached(call, environment, extra, Attached::default())
+        let (invocation, pending) = self.prepare(call, environment, extra, Attached::default())?;
+        let code = self.world.borg.run(invocation);
+        self.collect(pending, code)
     }
 
-    fn attempt_attached(
+    /// Prepares a command.
+    ///
+    /// # Errors
+    /// When there is no passphrase for it.
+    pub fn prepare<'c>(
         &self,
-        call: &Call,
-        environment: &Environment,
+        call: &'c Call,
+        environment: &'c Environment,
         extra: Extra<'_>,
         attached: Attached,
-    ) -> Result<(u8, Given, Vec<String>), RunError> {
+    ) -> Result<(Invocation, Pending<'c>), RunError> {
         let mut arguments = call.resolved(extra.patterns, extra.archive);
         let command = shown(&arguments);
         self.log.record(Level::Debug, &command);
-        let label = arguments.first().cloned().unwrap_or_default();
+        let label = [arguments.first().map(String::as_str), extra.about];
+        let label = label.into_iter().flatten().collect::<Vec<_>>().join(" ");
         self.add_flags(call, &mut arguments, extra);
         let show = match extra.report {
             Some("--json") => Show::Query,
@@ -186,7 +216,8 @@ impl<'a> Runner<'a> {
         };
         let collector = Collector::new(&self.log, show, &label, extra.total.cloned())
             .hiding(extra.hidden)
-            .quiet(extra.quiet);
+            .quiet(extra.quiet)
+            .about(extra.about);
         if let Some(directory) = call.directory.as_ref().filter(|_| call.makes_directory) {
             std::fs::create_dir_all(directory).map_err(|source| RunError::System {
                 what: format!("making {}", directory.display()),
@@ -211,14 +242,28 @@ impl<'a> Runner<'a> {
             notes: notes.clone(),
             foresight: attached.foresight,
         };
-        let code = self.world.borg.run(invocation);
-        self.keep_facts(notes.take());
+        let pending = Pending {
+            call,
+            environment,
+            resolved: command,
+            collector,
+            notes,
+        };
+        Ok((invocation, pending))
+    }
+
+    fn collect(
+        &self,
+        pending: Pending<'_>,
+        code: io::Result<u8>,
+    ) -> Result<(u8, Given, Vec<String>), RunError> {
+        self.keep_facts(pending.notes.take());
         self.log.progress(None);
         let code = code.map_err(|source| RunError::System {
-            what: command,
+            what: pending.resolved,
             source,
         })?;
-        let mut collected = collector.collected();
+        let mut collected = pending.collector.collected();
         let given = Given {
             data: std::mem::take(&mut collected.data),
             progress: std::mem::take(&mut collected.progress),

@@ -15,6 +15,7 @@ use crate::hooks::dump::{Contents, Prepared, Tools, prepare};
 use crate::hooks::inventory;
 use crate::hooks::snapshot::{self, Held, Settings, Shop};
 use crate::patterns::{self, Pattern};
+use crate::plan::Task;
 
 use super::outcome::RunError;
 use super::runner::Runner;
@@ -47,6 +48,42 @@ pub struct Parts<'a> {
     pub snapshots: &'a [Settings],
     /// Only tell what would be done.
     pub dry_run: bool,
+}
+
+impl<'a> Parts<'a> {
+    /// What a task says; nothing for one that makes no archive. `config_files` are those of the run.
+    pub fn of(task: &'a Task, config_files: &'a [PathBuf]) -> Self {
+        match task {
+            Task::Create {
+                store_config_files,
+                databases,
+                physical,
+                inventory,
+                snapshots,
+                dry_run,
+                call: _,
+                estimate: _,
+            } => Self {
+                config_files: match store_config_files {
+                    true => config_files,
+                    false => &[],
+                },
+                databases,
+                physical,
+                inventory: inventory.as_ref(),
+                snapshots,
+                dry_run: *dry_run,
+            },
+            _ => Self {
+                config_files: &[],
+                databases: &[],
+                physical: &[],
+                inventory: None,
+                snapshots: &[],
+                dry_run: true,
+            },
+        }
+    }
 }
 
 impl Selection {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::output::lines::{Line, understand};
-use crate::output::log::{Level, Log};
+use crate::output::log::{Entry, Level, Log};
 use crate::output::progress::{self, Progress};
 use crate::plan::call::Show;
 
@@ -39,6 +39,8 @@ pub struct Collector {
     hidden: Option<&'static str>,
     /// Whether nobody is told of warnings.
     quiet: bool,
+    /// What stands before each line, or nothing.
+    about: String,
     label: String,
     total: Option<Total>,
     begin: Instant,
@@ -53,6 +55,7 @@ impl Collector {
             show,
             hidden: None,
             quiet: false,
+            about: String::new(),
             label: label.to_owned(),
             total,
             begin: Instant::now(),
@@ -71,6 +74,13 @@ impl Collector {
     #[must_use]
     pub fn quiet(mut self, quiet: bool) -> Self {
         self.quiet = quiet;
+        self
+    }
+
+    /// Puts a name before each line.
+    #[must_use]
+    pub fn about(mut self, name: Option<&str>) -> Self {
+        self.about = name.map_or_else(String::new, |name| format!("{name}: "));
         self
     }
 
@@ -150,7 +160,14 @@ impl Collector {
         if self.quiet && level == Level::Warning {
             return;
         }
-        self.log.of_borg(level, text, name, msgid);
+        let prefix = self.about.as_str();
+        self.log.entry(&Entry {
+            level,
+            prefix,
+            text,
+            name,
+            msgid,
+        });
     }
 
     fn progress(&self, progress: Option<Progress>) {
@@ -182,7 +199,9 @@ struct Data {
 impl Data {
     fn show(&mut self, bytes: &[u8]) {
         let (log, level) = (&self.collector.log, self.collector.level());
-        let json = log.settings().json;
+        let about = self.collector.about.as_str();
+        // Whole lines, where others are said beside them.
+        let json = log.settings().json || !about.is_empty();
         if !json && log.settings().verbosity >= level.verbosity() {
             log.data(bytes);
         }
@@ -194,7 +213,7 @@ impl Data {
         let lines = std::mem::replace(&mut self.partial, rest);
         for line in String::from_utf8_lossy(&lines).lines() {
             match json {
-                true => log.output(level, line),
+                true => log.about(level, about, line),
                 false => log.output_aside(level, line),
             }
         }

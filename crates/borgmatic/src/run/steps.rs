@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fastness_borg::foresight::Foresight;
 use serde_json::Value;
 
 use crate::checks::{self, CheckTimes, Skip};
@@ -12,12 +11,10 @@ use crate::directories::state_directory;
 use crate::hooks::command::Scope;
 use crate::output::log::Level;
 use crate::output::progress::span;
-use crate::patterns;
 use crate::plan::call::{Call, Environment, Show};
-use crate::plan::{CheckTask, Form, KeyTask, RepositoryPlan, Step, Task};
+use crate::plan::{CheckTask, KeyTask, RepositoryPlan, Step, Task};
 
 use super::account::{Account, Begun};
-use super::estimate::{Count, Sizes, Total};
 use super::hooked::Hooks;
 use super::outcome::RunError;
 use super::report::{self, Report};
@@ -51,12 +48,20 @@ impl Steps<'_> {
     /// # Errors
     /// When a step fails.
     pub fn run(&mut self, plan: &RepositoryPlan) -> Result<(), RunError> {
-        for step in &plan.steps {
+        self.run_some(&plan.steps, plan)
+    }
+
+    /// Runs some of the steps of a plan; the first error ends them.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub fn run_some(&mut self, steps: &[Step], plan: &RepositoryPlan) -> Result<(), RunError> {
+        for step in steps {
             let hooks = self.hooks;
             let begun = Begun::now(self.runner);
             let result = hooks.around(Scope::Action, &[step.action], || self.told_step(step, plan));
-            self.account
-                .step(self.runner, step, begun, result.as_ref().err());
+            let facts = self.runner.take_facts();
+            self.account.step(facts, step, begun, result.as_ref().err());
             result?;
         }
         Ok(())
@@ -113,27 +118,8 @@ impl Steps<'_> {
                     None => archive.unwrap_or_default(),
                 })
             }
-            Task::Create {
-                call,
-                store_config_files,
-                databases,
-                physical,
-                inventory,
-                snapshots,
-                dry_run,
-                estimate,
-            } => {
-                let parts = Parts {
-                    config_files: match store_config_files {
-                        true => self.config_files,
-                        false => &[],
-                    },
-                    databases,
-                    physical,
-                    inventory: inventory.as_ref(),
-                    snapshots,
-                    dry_run: *dry_run,
-                };
+            Task::Create { call, estimate, .. } => {
+                let parts = Parts::of(&step.task, self.config_files);
                 self.create(call, &parts, *estimate, plan)
             }
             Task::LookAhead { call, form } => self.look_ahead(call, *form, plan),
@@ -166,12 +152,12 @@ impl Steps<'_> {
 
     /// The flag that makes a command tell its results, if a person wants them and no other
     /// output was asked for.
-    fn report_flag(&self, call: &Call, flag: &'static str) -> Option<&'static str> {
+    pub(super) fn report_flag(&self, call: &Call, flag: &'static str) -> Option<&'static str> {
         (self.report.wants_results() && call.show == Show::Info).then_some(flag)
     }
 
     /// Keeps a JSON result, with the label of the repository in it.
-    fn keep_result(
+    pub(super) fn keep_result(
         &mut self,
         call: &Call,
         given: &Given,
@@ -195,62 +181,6 @@ impl Steps<'_> {
     /// The name of the newest archive.
     fn latest(&self, call: &Call, environment: &Environment) -> Result<String, RunError> {
         latest(self.runner, call, environment)
-    }
-
-    fn create(
-        &mut self,
-        call: &Call,
-        parts: &Parts<'_>,
-        estimate: Option<Form>,
-        plan: &RepositoryPlan,
-    ) -> Result<String, RunError> {
-        let options = &plan.repository.options;
-        let variable = |name: &str| self.runner.world.variable(name);
-        let mut selection = Selection::of_archive(self.runner, options, parts)?;
-        let additions = std::mem::take(&mut selection.additions);
-        self.account.databases = selection.dumps.clone();
-        let lines = &selection.lines;
-        for line in lines {
-            self.runner
-                .log
-                .record(Level::Debug, &format!("pattern {line}"));
-        }
-        let state = state_directory(&options.access, &variable);
-        let sizes = Sizes::new(&state, &plan.repository.path);
-        let total = sizes.last().map_or_else(Total::default, Total::of);
-        let _count = (total.get().is_none() && self.runner.draws_progress()).then(|| {
-            let directory = patterns::working_directory(&options.sources, &variable);
-            Count::begin(lines, &directory, options.making.one_file_system, &total)
-        });
-        let extra = Extra {
-            patterns: selection.file(),
-            total: Some(&total),
-            report: self.report_flag(call, "--json"),
-            ..Extra::default()
-        };
-        let attached = Attached {
-            additions,
-            foresight: estimate.map(|_| Foresight::default()),
-            ..Attached::default()
-        };
-        let environment = &plan.environment;
-        let foresight = attached.foresight.clone();
-        let given = self
-            .runner
-            .run_attached(call, environment, extra, attached)?;
-        self.keep_result(call, &given, &plan.repository)?;
-        let told = match extra.report {
-            Some(_) => parse_json(&given.data).unwrap_or_default(),
-            None => Value::Null,
-        };
-        sizes.remember(given.progress.done.max(report::original_size(&told)));
-        if let (Some(form), Some(foresight)) = (estimate, foresight) {
-            return Ok(self.foretell(&foresight, form, &plan.repository));
-        }
-        Ok(match told {
-            Value::Null => String::new(),
-            told => report::archive(&told),
-        })
     }
 
     fn repo_create(

@@ -105,7 +105,7 @@ impl Ended {
     pub const TAIL_BYTES: usize = 64;
 
     /// Takes notice of what comes next.
-    pub(super) fn add(&mut self, data: &[u8]) {
+    pub fn add(&mut self, data: &[u8]) {
         self.bytes += data.len() as u64;
         let last = data.len().saturating_sub(Self::TAIL_BYTES);
         self.tail

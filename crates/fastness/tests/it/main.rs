@@ -47,6 +47,7 @@ mod key_confirm;
 mod locks;
 mod manual;
 mod mount;
+mod parallel_repositories;
 mod parity;
 mod passphrase;
 mod recover;

@@ -21,6 +21,7 @@ mod prepare;
 mod producer;
 pub mod program;
 pub mod proof;
+pub mod shared;
 pub mod source;
 mod sqlite;
 

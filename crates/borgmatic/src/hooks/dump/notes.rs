@@ -23,6 +23,12 @@ impl DumpNotes {
         all.clone()
     }
 
+    /// Returns notes that begin with the same, for another archive.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.all())))
+    }
+
     /// Notes a dump that is complete, with its size if that is known.
     pub fn done(&self, name: &str, bytes: Option<u64>) {
         self.change(name, |report| {
