@@ -61,6 +61,7 @@ mod selfcheck;
 mod serve;
 mod serve_hostile;
 mod setup;
+mod side_by_side;
 mod signals;
 mod tar;
 mod transfer;
