@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import time
 from datetime import date, timedelta
 
 from hosts import HERE, tail
@@ -160,6 +161,23 @@ def as_borgmatic(lab):
     lab.table.note(1, f"{len(listings[0])} entries as in official borgmatic's archive; ten runs in turns")
 
 
+@shows(2)
+def side_by_side(lab):
+    """Both archives at once, after one run of the hooks"""
+    lab.server.change(20)
+    before = {label: len(archives(lab, label)) for label in URLS}
+    lab.server.run("tee", "/etc/borgmatic/config.yaml.fastness", stdin=EXTRAS + "parallel_repositories: true\n")
+    began = time.monotonic()
+    said = fastness(lab, "create", "--verbosity", "1").stdout
+    took = time.monotonic() - began
+    lab.server.run("tee", "/etc/borgmatic/config.yaml.fastness", stdin=EXTRAS)
+    assert {label: len(archives(lab, label)) - 1 for label in URLS} == before
+    hooks = len(re.findall(r"commands for before create action hook", said))
+    assert hooks == 1, said
+    keep_tree(lab, *URLS)
+    lab.table.note(2, f"side by side: both archives in {took:.1f} s, the hooks ran once")
+
+
 @shows(3)
 def only_its_own(lab):
     """A client that asks for more is refused"""
@@ -270,4 +288,4 @@ def quoted(words):
     return " ".join(map(shlex.quote, words))
 
 
-STEPS = [keys_and_access, first_backup, as_borgmatic, only_its_own, two_factors, keys_are_safe, timers, checks]
+STEPS = [keys_and_access, first_backup, as_borgmatic, side_by_side, only_its_own, two_factors, keys_are_safe, timers, checks]
