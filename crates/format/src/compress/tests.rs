@@ -213,6 +213,22 @@ fn nesting_without_end_is_refused() {
 }
 
 #[test]
+fn the_length_is_announced_and_never_by_a_part_of_the_payload() {
+    let mut data = vec![0; 700];
+    data.extend((0..3000u32).map(|at| (at * at / 7 % 251) as u8));
+    data.extend_from_within(100..2000);
+    for spec in ["lz4", "zstd,3", "none"] {
+        let payload = compressed(spec, &data, 0.0);
+        assert_eq!(announced_len(&payload), Some(data.len()), "{spec}");
+    }
+    let payload = compressed("lz4", &data, 0.0);
+    for end in 0..payload.len() {
+        let announced = announced_len(payload.get(..end).unwrap());
+        assert!(announced.is_none_or(|len| len < data.len()), "{end}");
+    }
+}
+
+#[test]
 fn a_wrong_known_size_is_an_error_and_leaves_nothing() {
     let data = [b'a'; 500];
     for spec in ALL {
