@@ -38,7 +38,7 @@ def seconds(workload, mode, corpus, store, cores):
     model = {
         "create": fresh,
         "unchanged": walk,
-        "changed": walk + 0.01 * fresh if files > 1 else size / READ + search + size / rate + 0.05 * fresh,
+        "changed": walk + 0.01 * fresh if files > 2 else size / READ + search + size / rate + 0.05 * fresh,
         "extract": files * MAKE + load + size / WRITE,
         "check": load + stored / CRC,
         "list": files * PRINT,
