@@ -139,22 +139,22 @@ fn without_the_option_each_repository_has_its_own_dump_in_turn() {
     assert!(one.starts_with(b"-- run 1,") && other.starts_with(b"-- run 2,"));
 }
 
+/// The run failed for the second repository, and for that one alone.
+fn assert_only_the_other_failed(outcome: &Outcome) {
+    assert_eq!(outcome.code(), 1, "{outcome}");
+    let said = outcome.err();
+    let error = "Error running actions for repository";
+    assert!(said.contains(&format!("other: {error}")), "{outcome}");
+    assert!(!said.contains(&format!("local: {error}")), "{outcome}");
+}
+
 #[test]
 fn a_destination_that_is_down_costs_the_other_nothing_and_is_told() {
     let two = Two::new("retries: 1\n", DATA);
     let second = two.0.sandbox.path("second");
     fs::rename(&second, two.0.sandbox.path("away")).unwrap();
     let outcome = two.create(&[]);
-    assert_eq!(outcome.code(), 1, "{outcome}");
-    let said = outcome.err();
-    assert!(
-        said.contains("other: Error running actions for repository"),
-        "{outcome}"
-    );
-    assert!(
-        !said.contains("local: Error running actions for repository"),
-        "{outcome}"
-    );
+    assert_only_the_other_failed(&outcome);
     assert_eq!(two.archives("repository"), ["night"]);
     // It is there again: the same call gives it its archive.
     fs::rename(two.0.sandbox.path("away"), second).unwrap();
@@ -227,14 +227,8 @@ fn a_destination_that_is_full_costs_the_other_nothing() {
     let disk = RamDisk::mount(&second, 2 << 20);
     two.0.sandbox.copy(&away, disk.path());
     let outcome = two.create(&[]);
-    assert_eq!(outcome.code(), 1, "{outcome}");
-    let said = outcome.err();
-    assert!(
-        said.contains("other: Error running actions for repository"),
-        "{outcome}"
-    );
-    assert!(said.contains("No space left"), "{outcome}");
-    assert!(!said.contains("local: Error"), "{outcome}");
+    assert_only_the_other_failed(&outcome);
+    assert!(outcome.err().contains("No space left"), "{outcome}");
     assert_eq!(two.archives("repository"), ["night"]);
     let _ = two.0.borg(&["check", "--verify-data", "repository"]);
 }
