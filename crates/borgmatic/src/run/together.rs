@@ -16,6 +16,7 @@ use crate::config::Configuration;
 use crate::hooks::command::{Scope, Side, State};
 use crate::hooks::dump::shared::{PATIENCE, Shared};
 use crate::output::log::Level;
+use crate::plan::call::Call;
 use crate::plan::{RepositoryPlan, Step, Task};
 
 use super::Run;
@@ -82,21 +83,36 @@ pub fn members(configuration: &Configuration, turns: Vec<Turn>) -> (Vec<Turn>, V
     (Vec::new(), alone)
 }
 
-/// The steps before that which makes the archive, that one, and those after it.
-fn split(plan: &RepositoryPlan) -> Option<(&[Step], &Step, &[Step])> {
+/// A plan around the step that makes the archive.
+struct Parted<'a> {
+    before: &'a [Step],
+    create: &'a Step,
+    /// The command of that step.
+    call: &'a Call,
+    after: &'a [Step],
+}
+
+/// Parts a plan that makes an archive.
+fn split(plan: &RepositoryPlan) -> Option<Parted<'_>> {
     let makes = |step: &Step| matches!(step.task, Task::Create { dry_run: false, .. });
     let place = plan.steps.iter().position(makes)?;
     let (before, rest) = plan.steps.split_at_checked(place)?;
     let (create, after) = rest.split_first()?;
-    Some((before, create, after))
+    let Task::Create { call, .. } = &create.task else {
+        return None;
+    };
+    Some(Parted {
+        before,
+        create,
+        call,
+        after,
+    })
 }
 
 /// A repository among several.
 struct Member<'a> {
     plan: &'a RepositoryPlan,
-    before: &'a [Step],
-    create: &'a Step,
-    after: &'a [Step],
+    parted: Parted<'a>,
     hooks: Hooks<'a>,
     report: Report,
     account: Account,
@@ -141,7 +157,7 @@ impl Run<'_> {
             let begun = (member.hooks).point(Side::Before, scope, &actions, State::Finish);
             member.left_out = matches!(begun, Err(RunError::SoftFailure));
             member.outcome = begun;
-            let steps = member.before;
+            let steps = member.parted.before;
             self.steps(member, steps, files);
         }
         let common = configuration.path.display().to_string();
@@ -149,7 +165,7 @@ impl Run<'_> {
         for member in &mut members {
             self.log.set_prefix(member.name());
             self.tell_archive(member);
-            let steps = member.after;
+            let steps = member.parted.after;
             self.steps(member, steps, files);
             if member.outcome.is_ok() {
                 let scope = Scope::Repository;
@@ -174,14 +190,12 @@ impl Run<'_> {
         configuration: &Configuration,
         plan: &'m RepositoryPlan,
     ) -> Option<Member<'m>> {
-        let (before, create, after) = split(plan)?;
+        let parted = split(plan)?;
         self.log.set_prefix(plan.repository.name());
         let missed = self.remember_begin(configuration, plan);
         Some(Member {
             plan,
-            before,
-            create,
-            after,
+            parted,
             hooks: self.hooks_of(configuration, &plan.repository),
             report: Report::new(self.person.then(|| self.log.clone())),
             account: Account::begin(&self.runner, &plan.repository, missed),
@@ -248,7 +262,9 @@ impl Run<'_> {
             let begun = begun.took(member.time);
             let (facts, error) = (std::mem::take(&mut member.facts), &member.outcome);
             let error = error.as_ref().err();
-            member.account.step(facts, member.create, begun, error);
+            member
+                .account
+                .step(facts, member.parted.create, begun, error);
         }
     }
 
@@ -296,7 +312,7 @@ impl Run<'_> {
             return;
         };
         let options = &first.plan.repository.options;
-        let parts = Parts::of(&first.create.task, files);
+        let parts = Parts::of(&first.parted.create.task, files);
         let mut selection = match Selection::of_archive(&self.runner, options, &parts) {
             Ok(selection) => selection,
             Err(error) => return fail_all(members, &error),
@@ -344,13 +360,10 @@ impl Run<'_> {
         additions: Additions,
         files: &[PathBuf],
     ) -> Result<(Invocation, Making<'m>), RunError> {
-        let (plan, create) = (member.plan, member.create);
+        let (plan, create, call) = (member.plan, member.parted.create, member.parted.call);
         let name = plan.repository.name();
         let about = format!("{name}: ");
         self.log.about(Level::Info, &about, &create.title);
-        let Task::Create { call, .. } = &create.task else {
-            return Err(RunError::SoftFailure);
-        };
         let attached = Attached {
             additions,
             ..Attached::default()
@@ -375,12 +388,12 @@ impl Run<'_> {
     fn tell_archive(&self, member: &Member<'_>) {
         if let (Ok(()), Some(told)) = (&member.outcome, &member.told) {
             let repository = &member.plan.repository;
-            if !member.create.title_is_answer {
+            if !member.parted.create.title_is_answer {
                 member
                     .report
                     .repository(repository.name(), &repository.path);
             }
-            member.report.step(member.create, told, member.time);
+            member.report.step(member.parted.create, told, member.time);
         }
     }
 }

@@ -32,9 +32,7 @@ impl Reader {
             Standing::Expected | Standing::Joined => Ok(()),
         }
     }
-}
 
-impl Reader {
     fn begin(&self) -> Result<OwnedFd, ProducerError> {
         self.look()?;
         self.dump.join(self.number);
